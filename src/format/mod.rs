@@ -1,0 +1,3 @@
+//! Bytes on disk.
+/// The format version this release writes.
+pub(crate) const VERSION: u16 = 1;

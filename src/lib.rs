@@ -1,0 +1,33 @@
+//! ferrowal is a write-ahead log for Spark Streaming, and for any program that must not lose a record.
+//!
+//! When [`Log::append`] returns, the record survives a power cut; it comes back unaltered by handle ([`Log::read`]) and
+//! in write order ([`Log::scan`]) until it is cleaned ([`Log::clean`]); damage is never returned as data and never
+//! passed over in silence.
+//!
+//! ```no_run
+//! use ferrowal::{Log, Options, Role};
+//!
+//! let log = Log::open(Options::new("/var/lib/my-app/log", Role::Receivers))?;
+//! let handle = log.append(b"hello", 1_000)?; // durable from here on
+//! assert_eq!(log.read(&handle)?, b"hello");
+//! for record in log.scan()? {
+//!     println!("{} bytes", record?.len());
+//! }
+//! log.close()?;
+//! # Ok::<(), ferrowal::Error>(())
+//! ```
+//!
+//! `docs/design.md` tells how it is built and `docs/format.md` what lies on disk.
+
+mod error;
+mod format;
+mod handle;
+mod log;
+mod options;
+mod report;
+
+pub use error::{Error, Result};
+pub use handle::RecordHandle;
+pub use log::{Log, RecordSource, Scan};
+pub use options::{Options, Recovery, Role};
+pub use report::{Finding, RecoveryReport};

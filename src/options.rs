@@ -1,0 +1,110 @@
+//! How a log is opened.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::error::{Error, Result};
+
+/// Whose records a log holds. The two never share a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// One writer at a time, taken over by a restart; `scan` gives its current generation.
+    Driver,
+    /// One writer per process; `scan` gives all writers' records.
+    Receivers,
+}
+
+/// What recovery does about damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Recovery {
+    /// Every group of every segment is checked when the log is opened, and any corruption stops.
+    Strict,
+    /// A torn tail is dropped; corruption stops, where it is met, with segment and offset.
+    #[default]
+    Default,
+    /// Corrupt groups are skipped, and every one is reported.
+    Salvage,
+}
+
+/// Options of [`Log::open`](crate::Log::open). All have defaults but the directory and the role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// The application's directory; made when first written to. Its parent must exist.
+    pub dir: PathBuf,
+    /// Driver or receivers.
+    pub role: Role,
+    /// What recovery does about damage.
+    pub recovery: Recovery,
+    /// Full size of a segment in bytes, header and footer included; the first one is small and sizes double up to this.
+    /// 1 MiB to 1 TiB, default 64 MiB.
+    pub segment_size: u64,
+    /// A segment is left for a new one when a record's time is this far past its first record's. Record time, not wall
+    /// time. Default 60 s.
+    pub rolling_interval: Duration,
+    /// Attempts for one group before its writers get an error. Default 3.
+    pub max_failures: u32,
+    /// Bound on a write that cannot proceed: a full disk, memory, failing segments. Default 3 s for a driver, 20 s for receivers.
+    pub write_timeout: Duration,
+    /// Record time subtracted from every clean threshold. Default 10 s; zero makes the threshold exact.
+    pub clean_grace: Duration,
+    /// Bound on the native memory that holds records on their way to the device, in bytes; beyond it callers wait.
+    /// At least 16 MiB, default 64 MiB.
+    pub memory: u64,
+    /// How long `open` and `check` wait for a live owner to let go. Default 30 s.
+    pub lock_wait: Duration,
+    /// Allow directories on file systems where flock may not reach other hosts (NFS, CIFS, FUSE, 9p).
+    pub allow_network_lock: bool,
+    /// How long files and segments stay open after the last close, for the next instance. Default 10 s.
+    pub linger: Duration,
+    /// Idle time after which one group without records is written, so that the last acknowledged group lies below a
+    /// durable watermark. Default 1 s.
+    pub idle_mark: Duration,
+}
+
+impl Options {
+    /// The defaults for `role` in `dir`.
+    pub fn new(dir: impl Into<PathBuf>, role: Role) -> Options {
+        Options {
+            dir: dir.into(),
+            role,
+            recovery: Recovery::Default,
+            segment_size: 64 << 20,
+            rolling_interval: Duration::from_secs(60),
+            max_failures: 3,
+            write_timeout: match role {
+                Role::Driver => Duration::from_secs(3),
+                Role::Receivers => Duration::from_secs(20),
+            },
+            clean_grace: Duration::from_secs(10),
+            memory: 64 << 20,
+            lock_wait: Duration::from_secs(30),
+            allow_network_lock: false,
+            linger: Duration::from_secs(10),
+            idle_mark: Duration::from_secs(1),
+        }
+    }
+
+    /// Checks that the values make sense together.
+    ///
+    /// # Errors
+    /// [`Error::Config`], naming the option and its range.
+    pub fn validate(&self) -> Result<()> {
+        let bad = |text: String| Err(Error::Config(text));
+        if self.dir.as_os_str().is_empty() {
+            return bad("the log's directory is empty".into());
+        }
+        if !self.dir.is_absolute() {
+            return bad(format!("the log's directory must be an absolute path, not {:?}", self.dir));
+        }
+        if !(1 << 20..=1 << 40).contains(&self.segment_size) {
+            return bad(format!("the segment size must be 1 MiB to 1 TiB, not {} bytes", self.segment_size));
+        }
+        if self.memory < 16 << 20 {
+            return bad(format!("the memory bound must be 16 MiB at least, not {} bytes", self.memory));
+        }
+        if self.max_failures == 0 {
+            return bad("the number of attempts (maxFailures) must be 1 at least".into());
+        }
+        Ok(())
+    }
+}

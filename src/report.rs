@@ -1,0 +1,84 @@
+//! What recovery found and did: logged at the open, and readable afterwards.
+
+use std::{fmt, time::Duration};
+
+use uuid::Uuid;
+
+/// One damaged or dropped place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The writer whose segment it is.
+    pub writer: Uuid,
+    /// The segment.
+    pub segment: u64,
+    /// Byte offset in the segment.
+    pub offset: u64,
+    /// Whether it is corruption (acknowledged bytes that no longer check); otherwise it is torn (never acknowledged).
+    pub corrupt: bool,
+    /// What was found, for people.
+    pub detail: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.corrupt { "corrupt" } else { "torn" };
+        write!(
+            f,
+            "{kind}: writer {} segment {} offset {}: {}",
+            self.writer, self.segment, self.offset, self.detail
+        )
+    }
+}
+
+/// The result of recovering one writer's segments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// The directory that was recovered.
+    pub place: String,
+    /// Segments found.
+    pub segments: u64,
+    /// Segments with a valid footer.
+    pub sealed: u64,
+    /// Records found and kept.
+    pub records: u64,
+    /// Payload bytes in them.
+    pub bytes: u64,
+    /// Torn bytes that were set aside (never acknowledged).
+    pub torn_bytes: u64,
+    /// Groups voided by a later segment.
+    pub void_groups: u64,
+    /// Corrupt places.
+    pub corrupt: u64,
+    /// Files copied to quarantine.
+    pub quarantined: u64,
+    /// Records of earlier generations, set aside.
+    pub set_aside: u64,
+    /// The generation that is now current.
+    pub generation: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// Every torn or corrupt place.
+    pub findings: Vec<Finding>,
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "recovered {}: {} segments ({} sealed), {} records, {} bytes, generation {}; {} torn bytes dropped, {} void groups, {} corrupt places, {} quarantined, {} records of earlier generations set aside; took {:?}",
+            self.place,
+            self.segments,
+            self.sealed,
+            self.records,
+            self.bytes,
+            self.generation,
+            self.torn_bytes,
+            self.void_groups,
+            self.corrupt,
+            self.quarantined,
+            self.set_aside,
+            self.took
+        )
+    }
+}
