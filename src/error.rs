@@ -34,7 +34,9 @@ pub enum Error {
         waited: Duration,
     },
     /// Another live process (or class loader) owns this log for writing.
-    #[error("the log {place} is in use by {owner} (waited {waited:?}): stop it, or give this application a directory of its own")]
+    #[error(
+        "the log {place} is in use by {owner} (waited {waited:?}): stop it, or give this application a directory of its own"
+    )]
     Locked {
         /// The log's directory.
         place: String,
@@ -44,7 +46,9 @@ pub enum Error {
         waited: Duration,
     },
     /// Another writer has taken this log over: this one will never write again.
-    #[error("the log {place} was taken over by another writer: this process must not write to it any more ({detail})")]
+    #[error(
+        "the log {place} was taken over by another writer: this process must not write to it any more ({detail})"
+    )]
     Fenced {
         /// The log's directory.
         place: String,
@@ -111,7 +115,9 @@ pub enum Error {
         detail: String,
     },
     /// A defect in ferrowal: a panic was caught. The log refuses further writes, since its state is unknown.
-    #[error("internal error in ferrowal (please report it): {0}; the log takes no more writes until it is opened again")]
+    #[error(
+        "internal error in ferrowal (please report it): {0}; the log takes no more writes until it is opened again"
+    )]
     Internal(String),
     /// The source of a record's bytes failed while they were copied. Nothing of the record was kept.
     #[error("the record's bytes could not be read: {0}")]
@@ -137,11 +143,10 @@ impl Error {
         use rustix::io::Errno;
         match self {
             Error::StorageFull { .. } => true,
-            Error::Io { .. } => {
-                self.errno().map(Errno::from_raw_os_error).is_some_and(|e| {
-                    matches!(e, Errno::NOSPC | Errno::DQUOT | Errno::FBIG)
-                })
-            }
+            Error::Io { .. } => self
+                .errno()
+                .map(Errno::from_raw_os_error)
+                .is_some_and(|e| matches!(e, Errno::NOSPC | Errno::DQUOT | Errno::FBIG)),
             _ => false,
         }
     }

@@ -46,7 +46,7 @@ impl RecordHandle {
         if self.segment == 0 || self.segment > i64::MAX as u64 {
             return bad(format!("segment {} is not a segment number", self.segment));
         }
-        if self.offset == 0 || self.offset > i64::MAX as u64 || self.offset % 8 != 0 {
+        if self.offset == 0 || self.offset > i64::MAX as u64 || !self.offset.is_multiple_of(8) {
             return bad(format!("offset {} is not the place of a frame", self.offset));
         }
         Ok(())

@@ -19,12 +19,14 @@
 //!
 //! `docs/design.md` tells how it is built and `docs/format.md` what lies on disk.
 
+mod commit;
 mod error;
 mod format;
 mod handle;
 mod log;
 mod options;
 mod report;
+mod storage;
 
 pub use error::{Error, Result};
 pub use handle::RecordHandle;

@@ -1,88 +1,232 @@
-//! The log itself (being built: the signatures below are the ones to program against).
+//! The log itself: [`Log`] and what it is made of.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `mod` | the public face: append, read, scan, clean, close |
+//! | `shared` | what instances of one directory share, and when it is opened and let go |
+//! | `writer/` | groups on their way to the device: a state machine and the threads around it |
+//! | `analysis` | what a writer's segments hold: kept, void, torn, corrupt |
+//! | `recover` | opening for writing: policy, quarantine, sealing what was left open |
+//! | `scan`, `read`, `walk` | reading in order, reading by handle, going through a segment |
+//! | `threshold`, `collect` | what may be dropped, and cleaning for dead writers |
 
-use bytes::Bytes;
+mod analysis;
+mod collect;
+mod read;
+mod recover;
+mod scan;
+mod shared;
+mod threshold;
+mod walk;
+mod writer;
 
-use crate::{Error, Options, RecordHandle, RecoveryReport, Result};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use self::shared::Shared;
+use crate::{
+    error::Result,
+    handle::RecordHandle,
+    options::Options,
+    report::RecoveryReport,
+    storage::{Home, local::LocalHome},
+};
+
+pub use scan::Scan;
+
+/// The operator's overrides, a file in the log's directory.
+const OVERRIDES: &str = "ferrowal.properties";
 
 /// Where a record's bytes come from, when they are not a slice: a Java array is copied piece by piece.
 pub trait RecordSource {
     /// The record's length in bytes.
     fn len(&self) -> usize;
+
     /// Whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Copies the bytes from `offset` on into all of `into`.
+
+    /// Copies the bytes from `offset` on into all of `into`. A record that must be sent to another segment may be
+    /// copied again.
     ///
     /// # Errors
     /// Any error makes the append fail and leaves nothing of the record.
     fn copy(&mut self, offset: usize, into: &mut [u8]) -> Result<()>;
 }
 
-/// One open log. Cheap to make: nothing is created until the first append. Instances of one directory and role in one
-/// process share what is open.
-#[derive(Debug)]
-pub struct Log;
+/// A record in memory.
+struct Slice<'a>(&'a [u8]);
 
-/// Records in write order.
-#[derive(Debug)]
-pub struct Scan;
+impl RecordSource for Slice<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
 
-impl Iterator for Scan {
-    type Item = Result<Bytes>;
-    fn next(&mut self) -> Option<Self::Item> {
-        None
+    fn copy(&mut self, offset: usize, into: &mut [u8]) -> Result<()> {
+        into.copy_from_slice(&self.0[offset..offset + into.len()]);
+        Ok(())
     }
 }
 
+/// An open log: one directory, one [`Role`](crate::Role).
+///
+/// Cheap to make: nothing is created before the first append. Instances of one directory and role in one process share
+/// what is open, and the last one to be closed seals it. All calls may be made from any thread.
+#[derive(Debug)]
+pub struct Log {
+    shared: Arc<Shared>,
+    closed: AtomicBool,
+    used: AtomicBool,
+}
+
 impl Log {
-    /// Checks the options and looks at nothing else.
+    /// Opens a log. Looks at nothing and creates nothing: the first append does.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for options that make no sense.
     pub fn open(options: Options) -> Result<Log> {
         options.validate()?;
-        Ok(Log)
+        Ok(Log {
+            shared: shared::acquire(options),
+            closed: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+        })
     }
-    /// Looks at what can be known early, and creates nothing.
+
+    /// Looks, creating nothing, at what would make the first append fail: a parent that is missing or cannot be written,
+    /// a file system whose locks do not reach other hosts, a damaged or newer log; for a driver also a live owner
+    /// elsewhere, which is waited for up to [`Options::lock_wait`].
+    ///
+    /// # Errors
+    /// What the first append would answer.
     pub fn check(&self) -> Result<()> {
-        Ok(())
+        self.shared.check()
     }
-    /// Appends one record; durable on return.
-    pub fn append(&self, _record: &[u8], _time: i64) -> Result<RecordHandle> {
-        Err(Error::Internal("not built yet".into()))
+
+    /// Appends one record and returns when it is durable. `time` is in milliseconds, of whatever clock `clean` uses.
+    ///
+    /// After [`Log::close`] too: such a record gets a segment of its own and is durable on return.
+    ///
+    /// # Errors
+    /// The record is not in the log, or (after a failed barrier) counts only until something is acknowledged again.
+    pub fn append(&self, record: &[u8], time: i64) -> Result<RecordHandle> {
+        self.append_from(&mut Slice(record), time)
     }
-    /// Appends one record whose bytes are copied from `source`.
-    pub fn append_from(&self, _source: &mut dyn RecordSource, _time: i64) -> Result<RecordHandle> {
-        Err(Error::Internal("not built yet".into()))
+
+    /// [`Log::append`] for bytes that are copied from `source`, once, straight to where the device takes them.
+    ///
+    /// # Errors
+    /// As for `append`; an error of `source` is passed on.
+    pub fn append_from(&self, source: &mut dyn RecordSource, time: i64) -> Result<RecordHandle> {
+        let closed = self.closed.load(Ordering::Acquire);
+        let fresh = self.first_use() && !closed;
+        self.shared.append(source, time, fresh, || self.closed.load(Ordering::Acquire))
     }
-    /// Checks that a record's place can be reached and that its length is possible, before a caller allocates for it.
-    pub fn locate(&self, _handle: &RecordHandle) -> Result<()> {
-        Err(Error::Internal("not built yet".into()))
+
+    /// Checks that a record's segment is there and could hold it, so that a caller may allocate its length.
+    ///
+    /// # Errors
+    /// What [`Log::read`] would answer before it reads.
+    pub fn locate(&self, handle: &RecordHandle) -> Result<()> {
+        self.shared.locate(handle).map(drop)
     }
-    /// Reads one record.
-    pub fn read(&self, _handle: &RecordHandle) -> Result<Vec<u8>> {
-        Err(Error::Internal("not built yet".into()))
+
+    /// Reads one record. Works after `close` too.
+    ///
+    /// # Errors
+    /// [`Error::Gone`](crate::Error::Gone) if it was cleaned, [`Error::Corrupt`](crate::Error::Corrupt) if its bytes no
+    /// longer check, [`Error::Missing`](crate::Error::Missing) and [`Error::Foreign`](crate::Error::Foreign) if this is not
+    /// where it lies.
+    pub fn read(&self, handle: &RecordHandle) -> Result<Vec<u8>> {
+        self.shared.locate(handle)?;
+        let mut bytes = vec![0; handle.length as usize];
+        self.shared.read(handle, &mut bytes)?;
+        Ok(bytes)
     }
-    /// Reads one record into memory of exactly its length.
-    pub fn read_into(&self, _handle: &RecordHandle, _into: &mut [u8]) -> Result<()> {
-        Err(Error::Internal("not built yet".into()))
+
+    /// [`Log::read`] into memory of exactly the record's length, without another copy.
+    ///
+    /// # Errors
+    /// As for `read`; then `into` holds no part of the record to be used.
+    pub fn read_into(&self, handle: &RecordHandle, into: &mut [u8]) -> Result<()> {
+        self.shared.read(handle, into)
     }
-    /// All records written and not cleaned, in write order, read lazily.
+
+    /// All records that were written and not cleaned, in write order, read lazily. A driver's are those of its current
+    /// generation; the receivers' are those of all writers, in the order in which they began.
+    ///
+    /// # Errors
+    /// If the directory cannot be read. Damage is met while iterating.
     pub fn scan(&self) -> Result<Scan> {
-        Ok(Scan)
+        self.first_use();
+        self.shared.scan()
     }
-    /// Drops what lies below `threshold` (less the grace).
-    pub fn clean(&self, _threshold: i64, _wait: bool) -> Result<()> {
-        Ok(())
+
+    /// Drops records with a time below the effective threshold: the least of `threshold` less the grace and the
+    /// threshold of three distinct cleans ago. Returns at once unless `wait`; after `close` it does nothing.
+    ///
+    /// # Errors
+    /// Only with `wait`: what kept segments from being removed.
+    pub fn clean(&self, threshold: i64, wait: bool) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.shared.clean(threshold, wait)
     }
-    /// Idempotent.
+
+    /// Waits for writes under way, seals the log if this was its last open instance, and lets go of everything.
+    /// Calling it again does nothing; a sibling stays open.
+    ///
+    /// # Errors
+    /// None at present: what cannot be sealed is logged and recovered by the next open.
     pub fn close(&self) -> Result<()> {
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            shared::release(&self.shared, self.used.load(Ordering::Acquire));
+        }
         Ok(())
     }
-    /// What recovery found when the log was opened; none before the first use.
+
+    /// What recovery found when the log was first written to or scanned.
     pub fn report(&self) -> Option<RecoveryReport> {
-        None
+        self.shared.report()
     }
-    /// The operator's overrides: the bytes of `ferrowal.properties` in `dir`, if there is one. Changes nothing.
-    pub fn overrides(_dir: &std::path::Path) -> Result<Option<Vec<u8>>> {
-        Ok(None)
+
+    /// The operator's overrides: the bytes of `ferrowal.properties` in `dir`, if there is one.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub fn overrides(dir: &Path) -> Result<Option<Vec<u8>>> {
+        LocalHome::new(dir, true).small_file(OVERRIDES)
     }
+
+    /// Whether this is the instance's first operation.
+    fn first_use(&self) -> bool {
+        let first = !self.used.swap(true, Ordering::AcqRel);
+        if first {
+            self.shared.begin_use();
+        }
+        first
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Err(e) = self.close() {
+            log::warn!("closing a log that was dropped: {e}");
+        }
+    }
+}
+
+/// Milliseconds since 1970, for people to read: never compared with a record's time.
+fn wall_clock() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

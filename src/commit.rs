@@ -1,0 +1,247 @@
+//! Group commit: callers put their work into a shared state machine under a short lock, and one of those who wait
+//! carries out what the machine wants done, outside of the lock, while the next group fills.
+//!
+//! This file knows no storage and no format (the idea of raft-engine's `write_barrier.rs`). It promises:
+//! * no lock is held while work is carried out;
+//! * nobody waits for a timer when there is work: a waiter always asks the machine before it parks, and whoever
+//!   finishes a piece of work pokes a waiter of the next one;
+//! * one wake-up call a group, however many wait for it;
+//! * if whoever carries out work panics, everybody who waits gets an error ([`Machine::crash`]).
+
+use std::{
+    hint,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{fs::Timespec, thread::futex};
+
+const OPEN: u32 = 1 << 31;
+/// Polls before a waiter parks: a few microseconds, which is what a wake-up call costs.
+const SPINS: u32 = 200;
+
+/// Where the members of a group wait: closed, then open for ever. A poke wakes one waiter to look for work.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    word: AtomicU32,
+    parked: AtomicU32,
+}
+
+impl Gate {
+    /// Whether the wait is over.
+    pub(crate) fn is_open(&self) -> bool {
+        self.word.load(Ordering::Acquire) & OPEN != 0
+    }
+
+    /// A value that changes with every poke, to be read before looking for work.
+    pub(crate) fn seen(&self) -> u32 {
+        self.word.load(Ordering::Acquire)
+    }
+
+    /// Ends the wait for everybody.
+    pub(crate) fn open(&self) {
+        self.word.fetch_or(OPEN, Ordering::SeqCst);
+        self.wake(u32::MAX >> 1);
+    }
+
+    /// Makes one waiter look again.
+    pub(crate) fn poke(&self) {
+        self.bump();
+        self.wake(1);
+    }
+
+    /// Makes every waiter look again.
+    pub(crate) fn poke_all(&self) {
+        self.bump();
+        self.wake(u32::MAX >> 1);
+    }
+
+    fn bump(&self) {
+        // The counter wraps below the flag.
+        let next = |w: u32| Some((w & OPEN) | (w.wrapping_add(1) & !OPEN));
+        let _always_some = self.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, next);
+    }
+
+    fn wake(&self, most: u32) {
+        if self.parked.load(Ordering::SeqCst) > 0 {
+            // Waking nobody is no failure, and the call has no other.
+            let _ = futex::wake(&self.word, futex::Flags::PRIVATE, most);
+        }
+    }
+
+    /// Waits until the word is no longer `seen`, or until `deadline`.
+    pub(crate) fn wait(&self, seen: u32, deadline: Option<Instant>) {
+        for _ in 0..SPINS {
+            if self.word.load(Ordering::Acquire) != seen {
+                return;
+            }
+            hint::spin_loop();
+        }
+        self.parked.fetch_add(1, Ordering::SeqCst);
+        while self.word.load(Ordering::SeqCst) == seen {
+            let left = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => break,
+                left => left,
+            };
+            let timeout = left.map(|d| Timespec {
+                tv_sec: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: d.subsec_nanos().into(),
+            });
+            // Every way in which this returns leads to looking at the word and the clock again.
+            let _ = futex::wait(&self.word, futex::Flags::PRIVATE, seen, timeout.as_ref());
+        }
+        self.parked.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts the copies that are still going into a group. The last one lets the group go.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    pending: AtomicU32,
+    done: Gate,
+}
+
+impl Copies {
+    /// One more copy; only while the group can still be joined.
+    pub(crate) fn begin(&self) {
+        self.pending.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// One copy is in its place.
+    pub(crate) fn end(&self) {
+        if self.pending.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.done.poke_all();
+        }
+    }
+
+    /// Waits for all of them. Copies take microseconds, so this yields before it parks.
+    pub(crate) fn await_all(&self) {
+        for _ in 0..4 {
+            if self.pending.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            thread::yield_now();
+        }
+        loop {
+            let seen = self.done.seen();
+            if self.pending.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            self.done.wait(seen, None);
+        }
+    }
+}
+
+/// Somebody to wake once the lock is released.
+#[derive(Debug)]
+pub(crate) enum Wake {
+    /// The group is answered.
+    Open(Arc<Gate>),
+    /// One waiter should look for work.
+    Poke(Arc<Gate>),
+    /// Every waiter should look again.
+    PokeAll(Arc<Gate>),
+}
+
+/// What the machine wants of a worker.
+#[derive(Debug)]
+pub(crate) enum Step<Op> {
+    /// Carry this out, and say how it went.
+    Do(Op),
+    /// Nothing for you now; look again when poked, or at this time.
+    Idle(Option<Instant>),
+}
+
+/// A state machine driven by those who wait for it. It does no I/O, starts no thread and reads no clock.
+pub(crate) trait Machine {
+    /// Work to be carried out without the lock.
+    type Op;
+    /// How it went.
+    type Outcome;
+    /// Who asks for work.
+    type Worker: Copy;
+
+    /// The next piece of work for `worker`.
+    fn step(&mut self, now: Instant, worker: Self::Worker) -> Step<Self::Op>;
+    /// Takes in how a piece of work went.
+    fn done(&mut self, now: Instant, outcome: Self::Outcome);
+    /// A worker panicked: answer everybody who waits with an error.
+    fn crash(&mut self);
+    /// Whom the last calls want woken.
+    fn wakes(&mut self) -> &mut Vec<Wake>;
+}
+
+/// The machine with its lock.
+#[derive(Debug)]
+pub(crate) struct Commit<M> {
+    machine: Mutex<M>,
+}
+
+impl<M: Machine> Commit<M> {
+    pub(crate) fn new(machine: M) -> Commit<M> {
+        Commit { machine: Mutex::new(machine) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, M> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `change` under the lock, which must be short, then wakes whom it wants woken.
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut M) -> R) -> R {
+        let mut machine = self.lock();
+        let result = change(&mut machine);
+        let wakes = std::mem::take(machine.wakes());
+        drop(machine);
+        for wake in wakes {
+            match wake {
+                Wake::Open(gate) => gate.open(),
+                Wake::Poke(gate) => gate.poke(),
+                Wake::PokeAll(gate) => gate.poke_all(),
+            }
+        }
+        result
+    }
+
+    /// Carries out work as `worker` until `gate` opens, or until `deadline`; gives whether the gate is open.
+    pub(crate) fn drive(
+        &self,
+        worker: M::Worker,
+        gate: &Gate,
+        deadline: Option<Instant>,
+        mut carry_out: impl FnMut(M::Op) -> M::Outcome,
+    ) -> bool {
+        loop {
+            let seen = gate.seen();
+            if gate.is_open() {
+                return true;
+            }
+            match self.with(|m| m.step(Instant::now(), worker)) {
+                Step::Do(op) => {
+                    let alarm = Alarm(self);
+                    let outcome = carry_out(op);
+                    std::mem::forget(alarm);
+                    self.with(|m| m.done(Instant::now(), outcome));
+                }
+                Step::Idle(again) => {
+                    if deadline.is_some_and(|d| d <= Instant::now()) {
+                        return gate.is_open();
+                    }
+                    gate.wait(seen, again.into_iter().chain(deadline).min());
+                }
+            }
+        }
+    }
+}
+
+/// Rings when work is left by a panic.
+struct Alarm<'a, M: Machine>(&'a Commit<M>);
+
+impl<M: Machine> Drop for Alarm<'_, M> {
+    fn drop(&mut self) {
+        self.0.with(Machine::crash);
+    }
+}

@@ -1,0 +1,426 @@
+//! What a writer's segments hold: which groups count, where the log ends, what is torn and what is corrupt.
+//!
+//! Reading only. Sequence numbers, not positions, are the order:
+//! * a later segment's base (the sequence of the first group ever submitted to it) makes every group from there on
+//!   *void* in earlier segments: it was sent again;
+//! * the first missing sequence ends the log. If a watermark anywhere says that it was durable, it is *corrupt*;
+//!   otherwise it and everything after it is *torn*: never acknowledged, since acknowledgement is in sequence.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::walk::{Found, GroupAt, Walk};
+use crate::{
+    error::{Error, Result},
+    format::{BLOCK, Footer, HeaderError, Place, SegmentHeader, decode_header},
+    report::Finding,
+    storage::{Listed, SegmentRead, Storage},
+};
+
+/// Larger than any header block.
+const MOST_BLOCK: usize = 1 << 20;
+
+/// One segment with what counts in it.
+#[derive(Debug)]
+pub(crate) struct SegmentState {
+    pub(crate) listed: Listed,
+    pub(crate) place: Place,
+    pub(crate) block: u32,
+    pub(crate) generation: u64,
+    pub(crate) epoch: u64,
+    pub(crate) content: Content,
+    /// Groups from this sequence on are void here.
+    pub(crate) void_from: u64,
+    /// Whether the header checked; otherwise its neighbours' or its directory's identity fitted what lies in it.
+    pub(crate) header_checks: bool,
+}
+
+/// How much is known of a segment's groups.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// By its footer; the groups were not looked at.
+    Sealed(Footer),
+    /// By looking at every group.
+    Walked { groups: Vec<GroupAt>, bad: Vec<(u64, String)>, footer: Option<Footer> },
+    /// Nothing in it can be read.
+    Unreadable,
+}
+
+impl SegmentState {
+    /// The sequence of the first group ever submitted here, as far as anything here proves it.
+    pub(crate) fn base(&self) -> Option<u64> {
+        match &self.content {
+            Content::Sealed(f) => (f.first < f.next).then_some(f.first),
+            Content::Walked { groups, footer, .. } => {
+                groups.first().map(|g| g.header.base).or(footer.filter(|f| f.first < f.next).map(|f| f.first))
+            }
+            Content::Unreadable => None,
+        }
+    }
+
+    /// Groups that are neither void nor at or above `end`.
+    pub(crate) fn kept(&self, end: u64) -> impl Iterator<Item = &GroupAt> {
+        let groups: &[GroupAt] = match &self.content {
+            Content::Walked { groups, .. } => groups,
+            _ => &[],
+        };
+        let limit = self.void_from.min(end);
+        groups.iter().filter(move |g| g.header.sequence < limit)
+    }
+
+    /// Where this segment's part of the log ends.
+    pub(crate) fn data_end(&self, end: u64) -> u64 {
+        match &self.content {
+            Content::Sealed(f) => f.end,
+            _ => self.kept(end).map(|g| g.end).max().unwrap_or(u64::from(self.block)),
+        }
+    }
+
+    /// The largest record time that may be in it; `i64::MIN` for none.
+    pub(crate) fn max_time(&self) -> i64 {
+        match &self.content {
+            Content::Sealed(f) => f.max_time,
+            Content::Walked { groups, .. } => {
+                groups.iter().map(|g| g.header.running_max).max().unwrap_or(i64::MIN)
+            }
+            Content::Unreadable => i64::MIN,
+        }
+    }
+}
+
+/// The whole of one writer's log.
+#[derive(Debug)]
+pub(crate) struct Analysis {
+    pub(crate) place: String,
+    pub(crate) segments: Vec<SegmentState>,
+    /// Number of the newest segment ever listed; 0 for none.
+    pub(crate) newest: u64,
+    pub(crate) generation: u64,
+    pub(crate) epoch: u64,
+    /// One past the last sequence that counts.
+    pub(crate) end: u64,
+    pub(crate) threshold: i64,
+    pub(crate) low_water: u64,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// What to look at, and how closely.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Scope {
+    /// The log's uuid.
+    pub(crate) log: Uuid,
+    /// The writer, where the directory names it.
+    pub(crate) writer: Option<Uuid>,
+    /// Check every group of sealed segments too.
+    pub(crate) deep: bool,
+    /// A live writer's next unacknowledged sequence: nothing from here on is looked at.
+    pub(crate) limit: Option<u64>,
+    /// Make unsealed segments durable before trusting them.
+    pub(crate) settle: bool,
+}
+
+/// Looks at all segments of `storage`.
+pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
+    let listed = storage.list()?;
+    let mut analysis = Analysis {
+        place: storage.place(),
+        newest: listed.last().map_or(0, |l| l.id),
+        segments: Vec::with_capacity(listed.len()),
+        generation: 1,
+        epoch: 0,
+        end: 1,
+        threshold: i64::MIN,
+        low_water: 0,
+        findings: Vec::new(),
+    };
+    let mut opened = Vec::with_capacity(listed.len());
+    for l in listed {
+        match storage.open(l.id) {
+            Ok(reader) => opened.push((l, header(&reader, l.id, scope)?, reader)),
+            // Cleaned between the listing and here; the low-water mark is checked below.
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e),
+        }
+    }
+    for i in 0..opened.len() {
+        let (listed, own, reader) = &opened[i];
+        let state = match own {
+            Some(h) => segment(*listed, h, true, reader, scope)?,
+            None => {
+                let neighbours = opened[..i].iter().rev().chain(&opened[i + 1..]).find_map(|(_, h, _)| *h);
+                without_header(*listed, neighbours, reader, scope)?
+            }
+        };
+        analysis.segments.push(state);
+    }
+    analysis.conclude(scope);
+    Ok(analysis)
+}
+
+/// Refuses a log whose newest segment is of a format that this release does not know.
+pub(crate) fn check_version(storage: &dyn Storage) -> Result<()> {
+    let Some(newest) = storage.list()?.pop() else { return Ok(()) };
+    match storage.open(newest.id) {
+        Ok(reader) => header(&reader, newest.id, Scope::default()).map(drop),
+        Err(e) if e.is_not_found() => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// The segment's header, if it checks and is of this place.
+fn header(reader: &Arc<dyn SegmentRead>, id: u64, scope: Scope) -> Result<Option<SegmentHeader>> {
+    let mut block = vec![0; BLOCK as usize];
+    let n = reader.read(0, &mut block)?;
+    match decode_header(&block[..n]) {
+        Ok(h) => {
+            let place = h.place();
+            let ours = place.segment == id
+                && place.log == scope.log
+                && scope.writer.is_none_or(|w| w == place.writer)
+                && h.block as usize <= MOST_BLOCK;
+            Ok(ours.then_some(h))
+        }
+        Err(HeaderError::Damaged) => Ok(None),
+        Err(HeaderError::Version(v)) => Err(Error::Config(format!(
+            "segment {id} is of format version {v}, which this release of ferrowal does not know: use the release that wrote it, or a newer one"
+        ))),
+    }
+}
+
+fn segment(
+    listed: Listed,
+    header: &SegmentHeader,
+    header_checks: bool,
+    reader: &Arc<dyn SegmentRead>,
+    scope: Scope,
+) -> Result<SegmentState> {
+    let place = Place { segment: listed.id, ..header.place() };
+    let content = match footer(reader, &place, header.block)? {
+        Some(f) if !scope.deep => Content::Sealed(f),
+        _ => walk(reader, place, header.block, scope)?,
+    };
+    Ok(SegmentState {
+        listed,
+        place,
+        block: header.block,
+        generation: header.generation,
+        epoch: header.epoch,
+        content,
+        void_from: u64::MAX,
+        header_checks,
+    })
+}
+
+/// A segment whose header is damaged still has frames that check, if the identity can be had elsewhere.
+fn without_header(
+    listed: Listed,
+    neighbour: Option<SegmentHeader>,
+    reader: &Arc<dyn SegmentRead>,
+    scope: Scope,
+) -> Result<SegmentState> {
+    let writer = scope.writer.or(neighbour.map(|n| n.place().writer)).unwrap_or_default();
+    let place = Place { log: scope.log, writer, segment: listed.id };
+    let guess = neighbour.unwrap_or_else(|| SegmentHeader::new(&place, 1, 0, 0, BLOCK));
+    let header = SegmentHeader::new(&place, guess.generation, guess.epoch, 0, guess.block);
+    let mut state = segment(listed, &header, false, reader, Scope { deep: true, ..scope })?;
+    if matches!(&state.content, Content::Walked { groups, footer: None, .. } if groups.is_empty()) {
+        state.content = Content::Unreadable;
+    }
+    Ok(state)
+}
+
+/// The footer in the segment's last block.
+fn footer(reader: &Arc<dyn SegmentRead>, place: &Place, block: u32) -> Result<Option<Footer>> {
+    let Some(at) = reader.size()?.checked_sub(u64::from(block)) else { return Ok(None) };
+    let mut bytes = vec![0; block as usize];
+    let n = reader.read(at, &mut bytes)?;
+    Ok(Footer::decode(&bytes[..n], place, at))
+}
+
+fn walk(reader: &Arc<dyn SegmentRead>, place: Place, block: u32, scope: Scope) -> Result<Content> {
+    if scope.settle {
+        reader.settle()?;
+    }
+    let mut walk = Walk::new(reader.clone(), place, block, true)?;
+    let (mut groups, mut bad, mut end) = (Vec::new(), Vec::new(), None);
+    while let Some(found) = walk.next()? {
+        match found {
+            Found::Group(g) if scope.limit.is_some_and(|l| g.header.sequence >= l) => {}
+            Found::Group(g) => groups.push(g),
+            Found::Bad { offset, detail } => bad.push((offset, detail)),
+            Found::Footer(f) => end = Some(f),
+        }
+    }
+    Ok(Content::Walked { groups, bad, footer: end })
+}
+
+impl Analysis {
+    fn conclude(&mut self, scope: Scope) {
+        self.generation = self.segments.iter().map(|s| s.generation).max().unwrap_or(1);
+        self.epoch = self.segments.iter().map(|s| s.epoch).max().unwrap_or(0);
+        let mut watermark = 0;
+        for segment in &self.segments {
+            let mut note = |w: u64, t: i64, l: u64| {
+                watermark = watermark.max(w);
+                self.threshold = self.threshold.max(t);
+                self.low_water = self.low_water.max(l);
+            };
+            match &segment.content {
+                Content::Sealed(f) => note(f.watermark.max(f.next), f.threshold, f.low_water),
+                Content::Walked { groups, footer, .. } => {
+                    groups
+                        .iter()
+                        .for_each(|g| note(g.header.watermark, g.header.threshold, g.header.low_water));
+                    footer.iter().for_each(|f| note(f.watermark.max(f.next), f.threshold, f.low_water));
+                }
+                Content::Unreadable => {}
+            }
+        }
+        let low_water = self.low_water;
+        // A crash between the mark and the deletes leaves segments that are already gone.
+        self.segments.retain(|s| s.listed.id >= low_water);
+        let mut void_from = u64::MAX;
+        for segment in self.segments.iter_mut().rev() {
+            segment.void_from = void_from;
+            void_from = segment.base().map_or(void_from, |b| b.min(void_from));
+        }
+        self.find_end(watermark, scope);
+    }
+
+    /// Goes through the current generation in sequence up to the first group that is missing.
+    fn find_end(&mut self, watermark: u64, scope: Scope) {
+        let current = |s: &&SegmentState| s.generation == self.generation;
+        let mut findings = Vec::new();
+        if self.low_water > 0 && self.segments.first().is_some_and(|s| s.listed.id > self.low_water) {
+            let first = self.low_water;
+            findings.push(self.finding(first, 0, true, "the segment is missing".into()));
+        }
+        let first = self.segments.iter().filter(current).find_map(SegmentState::base);
+        let mut expected = first.unwrap_or_else(|| {
+            // No group in this generation yet: go on behind what came before.
+            self.segments
+                .iter()
+                .filter_map(|s| match &s.content {
+                    Content::Sealed(f) => Some(f.next),
+                    _ => s.kept(u64::MAX).map(|g| g.header.sequence + 1).max(),
+                })
+                .max()
+                .unwrap_or(1)
+        });
+        let mut end = None;
+        // Where the last good group ended: damage is looked for from there on.
+        let mut last = (0, 0);
+        for segment in self.segments.iter().filter(current) {
+            let id = segment.listed.id;
+            if !segment.header_checks {
+                findings.push(self.finding(id, 0, true, "the segment's header does not check".into()));
+            }
+            if let Content::Sealed(f) = &segment.content {
+                let (first, next) = (f.first, f.next.min(segment.void_from));
+                if first < next {
+                    if first > expected && end.is_none() {
+                        findings.push(self.gap(last, expected, first, watermark, &mut end));
+                    }
+                    expected = expected.max(next);
+                }
+                last = (id, f.end);
+                continue;
+            }
+            for group in segment.kept(u64::MAX) {
+                let sequence = group.header.sequence;
+                if sequence > expected && end.is_none() {
+                    if last.0 != id && segment.base().is_some_and(|b| b <= expected) {
+                        last = (id, u64::from(segment.block));
+                    }
+                    findings.push(self.gap(last, expected, sequence, watermark, &mut end));
+                }
+                expected = expected.max(sequence + 1);
+                last = (id, group.end);
+            }
+        }
+        if end.is_none() && watermark > expected && scope.limit.is_none_or(|l| l > expected) {
+            let upto = scope.limit.map_or(watermark, |l| l.min(watermark));
+            findings.push(self.gap(last, expected, upto, watermark, &mut end));
+            expected = upto;
+        }
+        self.end = end.unwrap_or(expected);
+        for segment in self.segments.iter().filter(current) {
+            if let Content::Walked { bad, footer: None, .. } = &segment.content {
+                let kept_end = segment.data_end(self.end);
+                for (offset, detail) in bad.iter().filter(|(o, _)| *o >= kept_end) {
+                    let known =
+                        findings.iter().any(|f| f.segment == segment.listed.id && f.offset == *offset);
+                    if !known && segment.void_from > self.end {
+                        findings.push(self.finding(segment.listed.id, *offset, false, detail.clone()));
+                    }
+                }
+            }
+        }
+        self.findings = findings;
+    }
+
+    /// The groups from `from` up to `to` are missing behind `last`. Corrupt if they were known durable; otherwise the
+    /// log ends here.
+    fn gap(&self, last: (u64, u64), from: u64, to: u64, watermark: u64, end: &mut Option<u64>) -> Finding {
+        let corrupt = watermark > from;
+        if !corrupt {
+            *end = Some(from);
+        }
+        let (segment, offset, why) = self.blame(last);
+        let groups =
+            if to == from + 1 { format!("group {from}") } else { format!("groups {from} to {}", to - 1) };
+        let state = if corrupt { "acknowledged, but" } else { "never acknowledged, and" };
+        self.finding(segment, offset, corrupt, format!("{groups} {state} not readable: {why}"))
+    }
+
+    /// The first bad place behind `last`.
+    fn blame(&self, last: (u64, u64)) -> (u64, u64, String) {
+        for segment in self.segments.iter().filter(|s| s.listed.id >= last.0) {
+            let id = segment.listed.id;
+            match &segment.content {
+                Content::Walked { bad, .. } => {
+                    if let Some((offset, detail)) = bad.iter().find(|(o, _)| id > last.0 || *o >= last.1) {
+                        return (id, *offset, detail.clone());
+                    }
+                }
+                Content::Unreadable => return (id, 0, "nothing in the segment can be read".into()),
+                Content::Sealed(_) => {}
+            }
+        }
+        (last.0, last.1, "the bytes are missing".into())
+    }
+
+    fn finding(&self, segment: u64, offset: u64, corrupt: bool, detail: String) -> Finding {
+        let writer = self.segments.iter().find(|s| s.listed.id >= segment).or(self.segments.last());
+        Finding {
+            writer: writer.map_or_else(Uuid::nil, |s| s.place.writer),
+            segment,
+            offset,
+            corrupt,
+            detail,
+        }
+    }
+
+    /// Every corrupt place, with its error.
+    pub(crate) fn corruptions(&self) -> impl Iterator<Item = (&Finding, Error)> {
+        self.findings.iter().filter(|f| f.corrupt).map(|f| {
+            let error = Error::Corrupt {
+                place: self.place.clone(),
+                segment: f.segment,
+                offset: f.offset,
+                detail: f.detail.clone(),
+            };
+            (f, error)
+        })
+    }
+
+    /// Whether anything of the current generation counts.
+    pub(crate) fn has_records(&self) -> bool {
+        let end = self.end;
+        self.segments.iter().any(|s| match &s.content {
+            Content::Sealed(f) => f.records > 0,
+            _ => s.kept(end).any(|g| g.header.records > 0),
+        })
+    }
+}

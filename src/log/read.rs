@@ -1,0 +1,171 @@
+//! Reading single records by handle, and keeping the files of recent ones open.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use uuid::Uuid;
+
+use super::analysis::{Scope, analyse};
+use crate::{
+    error::{Error, Result},
+    format::{FRAME_HEADER, FrameHeader, FrameKind, Place},
+    handle::RecordHandle,
+    storage::{Home, SegmentRead, Storage, Which},
+};
+
+/// Segments that stay open for the next read.
+const MOST_OPEN: usize = 64;
+
+type Key = (Uuid, u64);
+/// An open segment, and when it was last read.
+type Opened = (Arc<dyn SegmentRead>, Instant);
+
+/// The open files of a log's readers.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    open: Mutex<HashMap<Key, Opened>>,
+    keep: Duration,
+}
+
+impl Reader {
+    pub(crate) fn new(keep: Duration) -> Reader {
+        Reader { open: Mutex::default(), keep }
+    }
+
+    /// Lets go of files that were not read for a while: a deleted segment's space is free only then.
+    pub(crate) fn let_go(&self) {
+        let now = Instant::now();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, (_, used)| now.duration_since(*used) < self.keep);
+    }
+
+    fn cached(&self, key: Key) -> Option<Arc<dyn SegmentRead>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get_mut(&key).map(|(segment, used)| {
+            *used = Instant::now();
+            segment.clone()
+        })
+    }
+
+    fn remember(&self, key: Key, segment: &Arc<dyn SegmentRead>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= MOST_OPEN
+            && let Some(oldest) = open.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
+        {
+            open.remove(&oldest);
+        }
+        open.insert(key, (segment.clone(), Instant::now()));
+    }
+
+    fn forget(&self, key: Key) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// The segment of a record, if it could hold the record.
+    pub(crate) fn locate(&self, at: &At<'_>) -> Result<Arc<dyn SegmentRead>> {
+        let key = (at.handle.writer, at.handle.segment);
+        if let Some(segment) = self.cached(key) {
+            return at.bounded(segment);
+        }
+        let segment = match at.storage.open(at.handle.segment) {
+            Ok(segment) => segment,
+            Err(e) if e.is_not_found() => return Err(at.absent()?),
+            Err(e) => return Err(e),
+        };
+        let segment = at.bounded(segment)?;
+        self.remember(key, &segment);
+        Ok(segment)
+    }
+
+    /// Reads the record into `into`, which has its length.
+    pub(crate) fn read(&self, at: &At<'_>, into: &mut [u8]) -> Result<()> {
+        let segment = self.locate(at)?;
+        if at.read_checked(&segment, into)? {
+            return Ok(());
+        }
+        // The file may not be the one that has this name now: look again before calling it damage.
+        self.forget((at.handle.writer, at.handle.segment));
+        let segment = self.locate(at)?;
+        if at.read_checked(&segment, into)? {
+            return Ok(());
+        }
+        into.fill(0);
+        Err(at.corrupt("the record's frame does not check"))
+    }
+}
+
+/// A record to be read, with where to look for it.
+pub(crate) struct At<'a> {
+    pub(crate) handle: &'a RecordHandle,
+    pub(crate) home: &'a dyn Home,
+    pub(crate) storage: &'a dyn Storage,
+    pub(crate) which: Which,
+    /// A live writer's low-water mark, where the record is one of its own.
+    pub(crate) low_water: u64,
+}
+
+impl At<'_> {
+    /// Nothing is allocated, nor read, for a length that the segment cannot hold.
+    fn bounded(&self, segment: Arc<dyn SegmentRead>) -> Result<Arc<dyn SegmentRead>> {
+        let end = self.handle.offset.checked_add(FrameHeader::footprint(self.handle.length));
+        let size = segment.size()?;
+        if end.is_none_or(|end| end > size) {
+            return Err(self.corrupt(&format!("the record reaches beyond the segment's end at {size}")));
+        }
+        Ok(segment)
+    }
+
+    fn read_checked(&self, segment: &Arc<dyn SegmentRead>, into: &mut [u8]) -> Result<bool> {
+        let h = self.handle;
+        if into.len() != h.length as usize {
+            return Err(Error::Config(format!(
+                "{} bytes of memory for a record of {}",
+                into.len(),
+                h.length
+            )));
+        }
+        let mut head = [0; FRAME_HEADER];
+        let read = segment.read_two(h.offset, &mut head, into)?;
+        let place = Place { log: h.log, writer: h.writer, segment: h.segment };
+        let checks = |f: FrameHeader| {
+            f.kind == FrameKind::Record
+                && f.length == h.length
+                && f.crc == h.crc
+                && f.check(&head, into, &place, h.offset)
+        };
+        Ok(read == FRAME_HEADER + into.len() && FrameHeader::decode(&head).is_some_and(checks))
+    }
+
+    fn corrupt(&self, detail: &str) -> Error {
+        Error::Corrupt {
+            place: self.storage.place(),
+            segment: self.handle.segment,
+            offset: self.handle.offset,
+            detail: format!("{detail} (record {})", self.handle),
+        }
+    }
+
+    /// Why the segment is not there. Only a durable mark or note proves that it was cleaned.
+    fn absent(&self) -> Result<Error> {
+        let h = self.handle;
+        let gone = |detail: String| Ok(Error::Gone { handle: h.to_string(), detail });
+        if self.low_water > h.segment {
+            return gone(format!("segments below {} were", self.low_water));
+        }
+        if matches!(self.which, Which::Receiver(_)) && self.home.was_removed(h.writer)? {
+            return gone("its writer is dead, and was cleaned as a whole".into());
+        }
+        let writer = matches!(self.which, Which::Receiver(_)).then_some(h.writer);
+        let low_water = analyse(self.storage, Scope { log: h.log, writer, ..Scope::default() })?.low_water;
+        if low_water > h.segment {
+            return gone(format!("segments below {low_water} were"));
+        }
+        Ok(Error::Missing {
+            what: format!("segment {} of writer {} in {}", h.segment, h.writer, self.storage.place()),
+            hint: "nothing proves that it was cleaned; is the directory shared with, or mounted on, this machine?".into(),
+        })
+    }
+}

@@ -1,0 +1,246 @@
+//! Opening a log for writing: decide by policy, keep damaged bytes aside, fix the length of what earlier writers left.
+
+use std::time::Instant;
+
+use super::{
+    analysis::{Analysis, Content, Scope, SegmentState, analyse},
+    walk::Window,
+    writer::segments::Segment,
+};
+use crate::{
+    error::Result,
+    format::Footer,
+    options::Recovery,
+    report::RecoveryReport,
+    storage::{Home, Storage, Which},
+};
+
+/// What a new writer goes on from.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) next_id: u64,
+    pub(crate) sequence: u64,
+    pub(crate) generation: u64,
+    pub(crate) epoch: u64,
+    pub(crate) threshold: i64,
+    pub(crate) low_water: u64,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Recovers `which` for writing. The claim must be held.
+pub(crate) fn recover(
+    home: &dyn Home,
+    storage: &dyn Storage,
+    which: Which,
+    policy: Recovery,
+    scope: Scope,
+    fresh: bool,
+) -> Result<Recovered> {
+    let began = Instant::now();
+    let scope = Scope { deep: policy == Recovery::Strict, settle: true, ..scope };
+    let analysis = analyse(storage, scope)?;
+    if policy != Recovery::Salvage
+        && let Some((_, corruption)) = analysis.corruptions().next()
+    {
+        return Err(corruption);
+    }
+    let mut report = summarize(&analysis);
+    let mut recovered = Vec::new();
+    for segment in &analysis.segments {
+        let kept = settle_segment(home, storage, which, &analysis, segment, &mut report)?;
+        if kept {
+            let size = segment.listed.length;
+            recovered.push(Segment::recovered(segment.place, size, segment.max_time()));
+        }
+    }
+    let mut generation = analysis.generation;
+    if fresh && analysis.has_records() {
+        generation += 1;
+        report.set_aside += report.records;
+        log::warn!(
+            "{}: a fresh start on a log with older records: {} records of generation {} are set aside; they are never replayed, and cleaned in time",
+            analysis.place,
+            report.records,
+            generation - 1
+        );
+    }
+    report.generation = generation;
+    report.took = began.elapsed();
+    if !analysis.segments.is_empty() {
+        log::info!("{report}");
+    }
+    for finding in &report.findings {
+        if finding.corrupt {
+            log::error!("{}: {finding}", analysis.place);
+        } else {
+            log::warn!("{}: {finding}", analysis.place);
+        }
+    }
+    Ok(Recovered {
+        segments: recovered,
+        next_id: analysis.newest + 1,
+        sequence: analysis.end,
+        generation,
+        epoch: analysis.epoch + 1,
+        threshold: analysis.threshold,
+        low_water: analysis.low_water,
+        report,
+    })
+}
+
+/// Counts what an analysis found.
+pub(crate) fn summarize(analysis: &Analysis) -> RecoveryReport {
+    let mut report = RecoveryReport {
+        place: analysis.place.clone(),
+        segments: analysis.segments.len() as u64,
+        generation: analysis.generation,
+        findings: analysis.findings.clone(),
+        corrupt: analysis.findings.iter().filter(|f| f.corrupt).count() as u64,
+        ..RecoveryReport::default()
+    };
+    for segment in &analysis.segments {
+        let (records, bytes) = match &segment.content {
+            Content::Sealed(f) => (f.records, f.bytes),
+            _ => segment.kept(analysis.end).fold((0, 0), |(r, b), g| {
+                let overhead = u64::from(g.header.frames) * crate::format::FRAME_HEADER as u64;
+                (r + u64::from(g.header.records), b + g.header.length.saturating_sub(overhead))
+            }),
+        };
+        match &segment.content {
+            Content::Sealed(_) | Content::Walked { footer: Some(_), .. } => report.sealed += 1,
+            Content::Walked { groups, .. } => {
+                report.void_groups +=
+                    groups.iter().filter(|g| g.header.sequence >= segment.void_from).count() as u64;
+            }
+            Content::Unreadable => {}
+        }
+        if segment.generation == analysis.generation {
+            report.records += records;
+            report.bytes += bytes;
+        } else {
+            report.set_aside += records;
+        }
+    }
+    report
+}
+
+/// Fixes the length of a segment that an earlier writer left open; gives whether it is still there.
+fn settle_segment(
+    home: &dyn Home,
+    storage: &dyn Storage,
+    which: Which,
+    analysis: &Analysis,
+    segment: &SegmentState,
+    report: &mut RecoveryReport,
+) -> Result<bool> {
+    let id = segment.listed.id;
+    let (groups, walked_footer) = match &segment.content {
+        Content::Sealed(_) => return Ok(true),
+        Content::Walked { groups, footer, .. } => (groups, footer),
+        Content::Unreadable => {
+            set_aside(home, storage, which, segment, 0, segment.listed.length, report)?;
+            return Ok(true);
+        }
+    };
+    if walked_footer.is_some_and(|f| f.end + u64::from(segment.block) == segment.listed.length) {
+        return Ok(true);
+    }
+    let end = segment.data_end(analysis.end);
+    let mut window = Window::new(storage.open(id)?);
+    let written = window.first_written(end, segment.listed.length)?;
+    if groups.is_empty() && written.is_none() && segment.header_checks && id > analysis.low_water {
+        // Prepared ahead of need, and never written to.
+        storage.delete(&[id])?;
+        return Ok(false);
+    }
+    // What lies behind the end is torn or void; a footer that a crash left untruncated is neither.
+    if let (Some(from), None) = (written, walked_footer) {
+        let to = last_written(&mut window, from, segment.listed.length)?;
+        report.torn_bytes += to - from;
+        set_aside(home, storage, which, segment, from, to, report)?;
+    }
+    let kept: Vec<_> = segment.kept(analysis.end).collect();
+    let next = kept.iter().map(|g| g.header.sequence + 1).max().unwrap_or(analysis.end);
+    let base = kept.first().map_or(next, |g| g.header.base);
+    let overhead = |frames: u32| u64::from(frames) * crate::format::FRAME_HEADER as u64;
+    let footer = Footer {
+        end,
+        groups: kept.len() as u64,
+        records: kept.iter().map(|g| u64::from(g.header.records)).sum(),
+        bytes: kept.iter().map(|g| g.header.length.saturating_sub(overhead(g.header.frames))).sum(),
+        first: base,
+        next,
+        min_time: kept
+            .iter()
+            .filter(|g| g.header.records > 0)
+            .map(|g| g.header.min_time)
+            .min()
+            .unwrap_or(i64::MAX),
+        max_time: segment.max_time(),
+        watermark: analysis.end,
+        threshold: analysis.threshold,
+        low_water: analysis.low_water,
+        sealed: super::wall_clock(),
+    };
+    storage.seal(id, end, &footer.encode(&segment.place, end, segment.block))?;
+    Ok(true)
+}
+
+/// One past the last byte that is not zero.
+fn last_written(window: &mut Window, from: u64, to: u64) -> Result<u64> {
+    const PIECE: u64 = 64 << 10;
+    let mut end = to;
+    while end > from {
+        let start = from.max(end.saturating_sub(PIECE));
+        let piece = window.bytes(start, (end - start) as usize)?;
+        if let Some(i) = piece.iter().rposition(|b| *b != 0) {
+            return Ok(start + i as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(from)
+}
+
+/// Copies a range of a segment to quarantine, before anything there is changed.
+fn set_aside(
+    home: &dyn Home,
+    storage: &dyn Storage,
+    which: Which,
+    segment: &SegmentState,
+    from: u64,
+    to: u64,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    const PIECE: usize = 1 << 20;
+    let id = segment.listed.id;
+    let name = match which {
+        Which::Driver => "driver".to_owned(),
+        Which::Receiver(uuid) => uuid.to_string(),
+    };
+    let reader = storage.open(id)?;
+    let mut at = from;
+    let mut pieces = std::iter::from_fn(|| {
+        if at >= to {
+            return None;
+        }
+        let mut piece = vec![0; PIECE.min((to - at) as usize)];
+        let read = reader.read(at, &mut piece);
+        match read {
+            Ok(0) => None,
+            Ok(n) => {
+                piece.truncate(n);
+                at += n as u64;
+                Some(Ok(piece))
+            }
+            Err(e) => {
+                at = to;
+                Some(Err(e))
+            }
+        }
+    });
+    let kept = home.quarantine(&format!("{name}-segment-{id:016}-offset-{from}"), &mut pieces)?;
+    log::warn!("kept bytes {from} to {to} of segment {id} in {kept}");
+    report.quarantined += 1;
+    Ok(())
+}

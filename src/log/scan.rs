@@ -1,0 +1,279 @@
+//! Reading a log in write order, lazily.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+
+use super::{
+    analysis::{Analysis, Scope, SegmentState, analyse},
+    recover::summarize,
+    walk::{Found, Frame, Frames, GroupAt, Walk},
+};
+use crate::{
+    error::{Error, Result},
+    format::{BLOCK, decode_header},
+    options::Recovery,
+    report::RecoveryReport,
+    storage::Storage,
+};
+
+/// One writer's log to be scanned.
+pub(crate) struct Source {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) scope: Scope,
+    /// Records below this time were cleaned, whatever the log itself says.
+    pub(crate) threshold: i64,
+    /// Whether what is missing altogether was cleaned meanwhile.
+    pub(crate) removed: Box<dyn Fn() -> Result<bool> + Send>,
+    /// Where what was found is kept, if no writer has told yet.
+    pub(crate) report: Arc<Mutex<Option<RecoveryReport>>>,
+}
+
+/// When a writer's first segment was made, in milliseconds since 1970; 0 if that cannot be read.
+pub(crate) fn began(storage: &dyn Storage) -> Result<u64> {
+    let Some(first) = storage.list()?.into_iter().next() else { return Ok(0) };
+    let mut block = vec![0; BLOCK as usize];
+    let read = storage.open(first.id).and_then(|segment| segment.read(0, &mut block));
+    match read {
+        Ok(n) => Ok(decode_header(&block[..n]).map_or(0, |h| h.created)),
+        Err(e) if e.is_not_found() => Ok(0),
+        Err(e) => Err(e),
+    }
+}
+
+/// The records of a log in write order: for receivers writer by writer, in the order of their first segments.
+///
+/// Nothing is read before the first call of `next`, and everything is let go when the scan is exhausted or dropped.
+/// After an error the scan ends.
+pub struct Scan {
+    sources: VecDeque<Source>,
+    current: Option<Writer>,
+    policy: Recovery,
+    skipped: u64,
+    records: u64,
+}
+
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scan")
+            .field("records", &self.records)
+            .field("skipped", &self.skipped)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the scan stands in one writer's log.
+struct Writer {
+    source: Source,
+    analysis: Analysis,
+    pending: VecDeque<SegmentState>,
+    segment: Option<(SegmentState, Walk)>,
+    group: Option<(GroupAt, Frames)>,
+    expected: Option<u64>,
+    last_bad: Option<(u64, u64, String)>,
+    /// Damage that going through the segments would not meet: bad headers, a missing first segment.
+    preface: VecDeque<Error>,
+}
+
+impl Scan {
+    pub(crate) fn new(sources: Vec<Source>, policy: Recovery) -> Scan {
+        Scan { sources: sources.into(), current: None, policy, skipped: 0, records: 0 }
+    }
+
+    /// Damaged places that were skipped so far (only under [`Recovery::Salvage`]).
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    fn advance(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let Some(writer) = &mut self.current else {
+                let Some(source) = self.sources.pop_front() else { return Ok(None) };
+                self.current = Writer::open(source)?;
+                continue;
+            };
+            match writer.advance()? {
+                Some(Item::Record(payload)) => {
+                    self.records += 1;
+                    return Ok(Some(payload));
+                }
+                Some(Item::Damage(error)) => {
+                    if self.policy != Recovery::Salvage {
+                        return Err(error);
+                    }
+                    log::error!("skipped under salvage: {error}");
+                    self.skipped += 1;
+                }
+                None => self.current = None,
+            }
+        }
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<Bytes>;
+
+    fn next(&mut self) -> Option<Result<Bytes>> {
+        let next = self.advance();
+        if !matches!(next, Ok(Some(_))) {
+            self.sources.clear();
+            self.current = None;
+        }
+        next.transpose()
+    }
+}
+
+enum Item {
+    Record(Bytes),
+    Damage(Error),
+}
+
+impl Writer {
+    fn open(source: Source) -> Result<Option<Writer>> {
+        let started = Instant::now();
+        let mut analysis = analyse(source.storage.as_ref(), source.scope)?;
+        if analysis.segments.is_empty() && analysis.newest == 0 {
+            return Ok(None);
+        }
+        let mut report = summarize(&analysis);
+        report.took = started.elapsed();
+        log::debug!("{report}");
+        source.report.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(report);
+        let preface = analysis.corruptions().filter(|(f, _)| f.offset == 0).map(|(_, e)| e).collect();
+        let current = analysis.generation;
+        let pending =
+            std::mem::take(&mut analysis.segments).into_iter().filter(|s| s.generation == current).collect();
+        Ok(Some(Writer {
+            source,
+            analysis,
+            pending,
+            segment: None,
+            group: None,
+            expected: None,
+            last_bad: None,
+            preface,
+        }))
+    }
+
+    fn advance(&mut self) -> Result<Option<Item>> {
+        if let Some(error) = self.preface.pop_front() {
+            return Ok(Some(Item::Damage(error)));
+        }
+        loop {
+            if let Some(item) = self.next_in_group()? {
+                return Ok(Some(item));
+            }
+            if let Some(item) = self.next_in_segment()? {
+                return Ok(Some(item));
+            }
+            if self.group.is_some() || self.segment.is_some() {
+                continue;
+            }
+            let Some(state) = self.pending.pop_front() else { return Ok(self.at_the_end()) };
+            self.expected = self.expected.or(state.base());
+            match self.source.storage.open(state.listed.id) {
+                Ok(reader) => {
+                    let walk = Walk::new(reader, state.place, state.block, false)?;
+                    self.segment = Some((state, walk));
+                }
+                Err(e) if e.is_not_found() && self.was_cleaned(state.listed.id)? => {
+                    // What it held is no gap.
+                    self.expected = None;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Whether a segment that is not there was cleaned since the scan began: the low-water mark proves it.
+    fn was_cleaned(&self, id: u64) -> Result<bool> {
+        if (self.source.removed)()? {
+            return Ok(true);
+        }
+        Ok(analyse(self.source.storage.as_ref(), self.source.scope)?.low_water > id)
+    }
+
+    fn next_in_group(&mut self) -> Result<Option<Item>> {
+        let Some((state, walk)) = &mut self.segment else { return Ok(None) };
+        let Some((group, frames)) = &mut self.group else { return Ok(None) };
+        let threshold = self.source.threshold.max(self.analysis.threshold);
+        while let Some(frame) =
+            frames.next(&mut walk.window, &state.place, group.header.max_time >= threshold)?
+        {
+            match frame {
+                Frame::Record { time, payload } if time >= threshold => {
+                    return Ok(Some(Item::Record(payload)));
+                }
+                Frame::Record { .. } | Frame::Void => {}
+                Frame::Bad { offset, detail } => {
+                    return Ok(Some(Item::Damage(Error::Corrupt {
+                        place: self.analysis.place.clone(),
+                        segment: state.listed.id,
+                        offset,
+                        detail,
+                    })));
+                }
+            }
+        }
+        self.group = None;
+        Ok(None)
+    }
+
+    fn next_in_segment(&mut self) -> Result<Option<Item>> {
+        let Some((state, walk)) = &mut self.segment else { return Ok(None) };
+        let limit = state.void_from.min(self.analysis.end);
+        while let Some(found) = walk.next()? {
+            match found {
+                Found::Group(group) => {
+                    let sequence = group.header.sequence;
+                    if sequence >= limit || self.expected.is_some_and(|e| sequence < e) {
+                        continue;
+                    }
+                    let missing = sequence - self.expected.unwrap_or(sequence);
+                    self.expected = Some(sequence + 1);
+                    self.group = Some((group, Frames::new(&group)));
+                    let bad = self.last_bad.take();
+                    if missing > 0 {
+                        let (id, offset, detail) = bad.unwrap_or((
+                            state.listed.id,
+                            group.offset,
+                            "the bytes before this group are missing".into(),
+                        ));
+                        return Ok(Some(self.damage(id, offset, missing, &detail)));
+                    }
+                    return Ok(None);
+                }
+                Found::Bad { offset, detail } => {
+                    self.last_bad.get_or_insert((state.listed.id, offset, detail));
+                }
+                Found::Footer(_) => {}
+            }
+        }
+        self.segment = None;
+        Ok(None)
+    }
+
+    /// Everything was read: is something missing at the end?
+    fn at_the_end(&mut self) -> Option<Item> {
+        let end = self.analysis.end;
+        let reached = self.expected.replace(end).unwrap_or(end);
+        (reached < end).then(|| {
+            let bad = self.last_bad.take();
+            let (id, offset, detail) =
+                bad.unwrap_or((self.analysis.newest, 0, "the bytes are missing".into()));
+            self.damage(id, offset, end - reached, &detail)
+        })
+    }
+
+    fn damage(&self, segment: u64, offset: u64, groups: u64, detail: &str) -> Item {
+        let detail = match groups {
+            1 => format!("one acknowledged group is not readable: {detail}"),
+            n => format!("{n} acknowledged groups are not readable: {detail}"),
+        };
+        Item::Damage(Error::Corrupt { place: self.analysis.place.clone(), segment, offset, detail })
+    }
+}

@@ -1,0 +1,377 @@
+//! What the instances of one directory and role share in a process, and when it is opened and let go.
+//!
+//! Spark makes an instance per receiver, and one per partition that is read back: new, read, close. So instances are
+//! light, what is open lingers for a while after the last one was closed, and the last one seals the log.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use once_cell::sync::{Lazy, OnceCell};
+use uuid::Uuid;
+
+use super::{
+    RecordSource,
+    analysis::{Scope, check_version},
+    read::{At, Reader},
+    recover::recover,
+    scan::{Scan, Source, began},
+    writer::Writer,
+};
+use crate::{
+    error::{Error, Result},
+    handle::RecordHandle,
+    options::{Options, Role},
+    report::RecoveryReport,
+    storage::{Home, Storage, Which, local::LocalHome},
+};
+
+/// Everything open in this process, by directory and role.
+static OPEN: Lazy<Registry> = Lazy::new(Registry::default);
+
+#[derive(Default)]
+struct Registry {
+    entries: Mutex<Entries>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Entries {
+    by_key: HashMap<(PathBuf, Role), Entry>,
+    janitor: bool,
+}
+
+struct Entry {
+    shared: Arc<Shared>,
+    instances: usize,
+    /// When the last instance was closed.
+    idle: Option<Instant>,
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name under which a directory is shared: two ways to write one path are one directory.
+fn canonical(options: &Options) -> PathBuf {
+    let dir = &options.dir;
+    dir.canonicalize().unwrap_or_else(|_| match (dir.parent().map(|p| p.canonicalize()), dir.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => dir.clone(),
+    })
+}
+
+/// What instances with these options share. The first one's options count while it is open.
+pub(crate) fn acquire(options: Options) -> Arc<Shared> {
+    let key = (canonical(&options), options.role);
+    let mut entries = OPEN.lock();
+    if let Some(entry) = entries.by_key.get_mut(&key) {
+        let same = entry.shared.options == options;
+        if same || entry.instances > 0 {
+            if !same {
+                log::warn!(
+                    "{}: already open in this process with other options; those count",
+                    key.0.display()
+                );
+            }
+            entry.instances += 1;
+            entry.idle = None;
+            return entry.shared.clone();
+        }
+    }
+    let shared = Arc::new(Shared::new(options));
+    entries.by_key.insert(key, Entry { shared: shared.clone(), instances: 1, idle: None });
+    shared
+}
+
+/// An instance was closed. The last one seals the log; its files linger.
+pub(crate) fn release(shared: &Arc<Shared>, was_used: bool) {
+    if was_used {
+        shared.used.fetch_sub(1, Ordering::AcqRel);
+    }
+    let last = {
+        let mut entries = OPEN.lock();
+        let entry = entries.by_key.values_mut().find(|e| Arc::ptr_eq(&e.shared, shared));
+        entry.is_none_or(|entry| {
+            entry.instances = entry.instances.saturating_sub(1);
+            entry.idle = (entry.instances == 0).then(Instant::now);
+            entry.instances == 0
+        })
+    };
+    if last {
+        shared.close_writer();
+        linger();
+    }
+}
+
+/// Sees to it that what lingers is let go in time.
+fn linger() {
+    let mut entries = OPEN.lock();
+    if entries.janitor {
+        OPEN.changed.notify_one();
+        return;
+    }
+    let started = thread::Builder::new().name("ferrowal-linger".into()).spawn(sweep);
+    entries.janitor = started.is_ok();
+    if started.is_err() {
+        // Without a thread nothing can linger.
+        entries.by_key.retain(|_, e| e.idle.is_none());
+    }
+}
+
+fn sweep() {
+    let mut entries = OPEN.lock();
+    loop {
+        let now = Instant::now();
+        let due = |e: &Entry| e.idle.map(|t| t + e.shared.options.linger);
+        let expired: Vec<_> = entries
+            .by_key
+            .iter()
+            .filter(|(_, e)| due(e).is_some_and(|d| d <= now))
+            .map(|(k, _)| k.clone())
+            .collect();
+        let gone: Vec<Option<Entry>> = expired.iter().map(|k| entries.by_key.remove(k)).collect();
+        if !gone.is_empty() {
+            // Files are closed without the lock.
+            drop(entries);
+            drop(gone);
+            entries = OPEN.lock();
+            continue;
+        }
+        let Some(next) = entries.by_key.values().filter_map(due).min() else {
+            entries.janitor = false;
+            return;
+        };
+        let wait = next.saturating_duration_since(now).max(Duration::from_millis(1));
+        entries = OPEN.changed.wait_timeout(entries, wait).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+/// One directory and role.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    options: Options,
+    home: Arc<dyn Home>,
+    id: OnceCell<Uuid>,
+    /// Held while the writer is opened or closed, never while a record is written.
+    changing: Mutex<()>,
+    writer: RwLock<Option<Arc<Writer>>>,
+    reader: Reader,
+    /// Open instances that did something.
+    used: AtomicUsize,
+    report: Arc<Mutex<Option<RecoveryReport>>>,
+    /// A threshold that came before there was a writer.
+    noted: Mutex<Option<i64>>,
+}
+
+impl Shared {
+    fn new(options: Options) -> Shared {
+        Shared {
+            home: Arc::new(LocalHome::new(&options.dir, options.allow_network_lock)),
+            id: OnceCell::new(),
+            changing: Mutex::default(),
+            writer: RwLock::default(),
+            reader: Reader::new(options.linger),
+            used: AtomicUsize::new(0),
+            report: Arc::default(),
+            noted: Mutex::default(),
+            options,
+        }
+    }
+
+    /// An instance does something for the first time.
+    pub(crate) fn begin_use(&self) {
+        self.used.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn report(&self) -> Option<RecoveryReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.home.check()?;
+        if self.options.role == Role::Driver && self.writer().is_none() {
+            self.home.await_unclaimed(Which::Driver, self.options.lock_wait)?;
+            check_version(self.home.storage(Which::Driver).as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn writer(&self) -> Option<Arc<Writer>> {
+        self.writer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_writer(&self, writer: Option<Arc<Writer>>) -> Option<Arc<Writer>> {
+        let mut slot = self.writer.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *slot, writer)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends through the open writer, opening it if need be; for a closed instance without siblings, by a writer
+    /// that lives for this record only.
+    pub(crate) fn append(
+        &self,
+        source: &mut dyn RecordSource,
+        time: i64,
+        fresh: bool,
+        closed: impl Fn() -> bool,
+    ) -> Result<RecordHandle> {
+        loop {
+            if let Some(writer) = self.writer() {
+                match writer.append(source, time) {
+                    // It was closed between the look and the call.
+                    Err(Error::Closed(_)) => {}
+                    result => return result,
+                }
+            }
+            let _changing = self.changing();
+            if self.writer().is_some() {
+                continue;
+            }
+            if closed() {
+                return self.start_writer(false, false)?.append(source, time);
+            }
+            let fresh = fresh && self.options.role == Role::Driver && self.used.load(Ordering::Acquire) <= 1;
+            let writer = Arc::new(self.start_writer(fresh, true)?);
+            if let Some(threshold) = self.noted.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                writer.clean(threshold, false)?;
+            }
+            self.set_writer(Some(writer));
+        }
+    }
+
+    fn start_writer(&self, fresh: bool, prepare: bool) -> Result<Writer> {
+        let log = self.log_id_made()?;
+        let writer = Uuid::new_v4();
+        let which = match self.options.role {
+            Role::Driver => Which::Driver,
+            Role::Receivers => Which::Receiver(writer),
+        };
+        let claim = self.home.claim(which, self.options.lock_wait)?;
+        let storage = self.home.storage(which);
+        let scope = Scope { log, writer: None, ..Scope::default() };
+        let recovered =
+            recover(self.home.as_ref(), storage.as_ref(), which, self.options.recovery, scope, fresh)?;
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(recovered.report.clone());
+        Writer::start(&self.options, self.home.clone(), which, (log, writer), claim, recovered, prepare)
+    }
+
+    fn log_id_made(&self) -> Result<Uuid> {
+        self.id.get_or_try_init(|| self.home.make_log_id()).copied()
+    }
+
+    /// The log's uuid, if there is a log; asked again until there is one.
+    fn log_id(&self) -> Result<Option<Uuid>> {
+        if let Some(id) = self.id.get() {
+            return Ok(Some(*id));
+        }
+        let found = self.home.log_id()?;
+        Ok(found.map(|id| *self.id.get_or_init(|| id)))
+    }
+
+    fn close_writer(&self) {
+        let _changing = self.changing();
+        if let Some(writer) = self.set_writer(None) {
+            writer.close();
+            // The next instance tells its own.
+            *self.report.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    pub(crate) fn clean(&self, threshold: i64, wait: bool) -> Result<()> {
+        self.reader.let_go();
+        if let Some(writer) = self.writer() {
+            return writer.clean(threshold, wait);
+        }
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = noted.max(Some(threshold));
+        Ok(())
+    }
+
+    pub(crate) fn scan(&self) -> Result<Scan> {
+        let Some(log) = self.log_id()? else { return Ok(Scan::new(Vec::new(), self.options.recovery)) };
+        let live = self.writer();
+        let mut found: Vec<(Which, Arc<dyn Storage>)> = match self.options.role {
+            Role::Driver => vec![(Which::Driver, self.home.storage(Which::Driver))],
+            Role::Receivers => {
+                let writers = self.home.writers()?.into_iter().map(Which::Receiver);
+                let mut all: Vec<_> = writers
+                    .map(|which| {
+                        let storage = self.home.storage(which);
+                        began(storage.as_ref()).map(|t| (t, which, storage))
+                    })
+                    .collect::<Result<_>>()?;
+                all.sort_by_key(|(t, which, _)| (*t, format!("{which:?}")));
+                all.into_iter().map(|(_, which, storage)| (which, storage)).collect()
+            }
+        };
+        let sources = found.drain(..).map(|(which, storage)| {
+            let (writer, own) = match which {
+                Which::Driver => (None, true),
+                Which::Receiver(uuid) => {
+                    (Some(uuid), live.as_ref().is_some_and(|l| l.identity().writer == uuid))
+                }
+            };
+            let live = live.as_ref().filter(|_| own);
+            let home = self.home.clone();
+            Source {
+                storage,
+                scope: Scope {
+                    log,
+                    writer,
+                    deep: false,
+                    limit: live.map(|l| l.acked()),
+                    settle: live.is_none(),
+                },
+                threshold: live.map_or(i64::MIN, |l| l.threshold()),
+                removed: Box::new(move || match which {
+                    Which::Driver => Ok(false),
+                    Which::Receiver(uuid) => home.was_removed(uuid),
+                }),
+                report: self.report.clone(),
+            }
+        });
+        Ok(Scan::new(sources.collect(), self.options.recovery))
+    }
+
+    pub(crate) fn locate(&self, handle: &RecordHandle) -> Result<()> {
+        self.with_place(handle, |at| self.reader.locate(at).map(drop))
+    }
+
+    pub(crate) fn read(&self, handle: &RecordHandle, into: &mut [u8]) -> Result<()> {
+        self.with_place(handle, |at| self.reader.read(at, into))
+    }
+
+    fn with_place<T>(&self, handle: &RecordHandle, work: impl FnOnce(&At<'_>) -> Result<T>) -> Result<T> {
+        handle.validate()?;
+        let Some(ours) = self.log_id()? else {
+            return Err(Error::Missing {
+                what: format!("a log in {}", self.home.place()),
+                hint: "is the directory shared with, or mounted on, this machine?".into(),
+            });
+        };
+        if ours != handle.log {
+            return Err(Error::Foreign { theirs: handle.log, ours, place: self.home.place() });
+        }
+        let which = match self.options.role {
+            Role::Driver => Which::Driver,
+            Role::Receivers => Which::Receiver(handle.writer),
+        };
+        let storage = self.home.storage(which);
+        let own = |w: &Arc<Writer>| which == Which::Driver || w.identity().writer == handle.writer;
+        let low_water = self.writer().filter(own).map_or(0, |w| w.low_water());
+        work(&At { handle, home: self.home.as_ref(), storage: storage.as_ref(), which, low_water })
+    }
+}

@@ -1,0 +1,286 @@
+//! Walking through a segment, group by group, and finding the next group behind a damaged place.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crc32fast::Hasher;
+
+use crate::{
+    error::Result,
+    format::{FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, is_zero},
+    storage::SegmentRead,
+};
+
+/// Bytes read ahead.
+const WINDOW: usize = 1 << 20;
+
+/// Buffered reading of one segment.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) reader: Arc<dyn SegmentRead>,
+    buffer: Vec<u8>,
+    start: u64,
+}
+
+impl Window {
+    pub(crate) fn new(reader: Arc<dyn SegmentRead>) -> Window {
+        Window { reader, buffer: Vec::new(), start: 0 }
+    }
+
+    /// `length` bytes at `offset`, or fewer at the segment's end. At most [`WINDOW`].
+    pub(crate) fn bytes(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
+        let have = self.start..self.start + self.buffer.len() as u64;
+        if offset < have.start || offset + length as u64 > have.end {
+            self.buffer.resize(WINDOW.max(length), 0);
+            let read = self.reader.read(offset, &mut self.buffer);
+            // Nothing stale may be taken for what a failed read would have given.
+            self.buffer.truncate(*read.as_ref().unwrap_or(&0));
+            self.start = offset;
+            read?;
+        }
+        let from = (offset - self.start) as usize;
+        let to = (from + length).min(self.buffer.len());
+        Ok(&self.buffer[from.min(to)..to])
+    }
+
+    fn array<const N: usize>(&mut self, offset: u64) -> Result<Option<[u8; N]>> {
+        Ok(self.bytes(offset, N)?.try_into().ok())
+    }
+
+    /// Where the first byte that is not zero lies, from `from` up to `to`.
+    pub(crate) fn first_written(&mut self, from: u64, to: u64) -> Result<Option<u64>> {
+        let mut at = from;
+        while at < to {
+            let piece = self.bytes(at, WINDOW.min((to - at) as usize))?;
+            if piece.is_empty() {
+                return Ok(None);
+            }
+            if !is_zero(piece) {
+                return Ok(piece.iter().position(|b| *b != 0).map(|i| at + i as u64));
+            }
+            at += piece.len() as u64;
+        }
+        Ok(None)
+    }
+}
+
+/// A group that was found whole, or (unchecked) whose header was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GroupAt {
+    pub(crate) offset: u64,
+    pub(crate) end: u64,
+    pub(crate) header: GroupHeader,
+}
+
+/// What lies at a place of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    Group(GroupAt),
+    /// Bytes that are no group, or a group with a bad frame.
+    Bad {
+        offset: u64,
+        detail: String,
+    },
+    Footer(Footer),
+}
+
+/// Goes through a segment from its first block to its footer or its end.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    pub(crate) window: Window,
+    place: Place,
+    block: u64,
+    size: u64,
+    at: u64,
+    /// Whether every frame is checked, and not the group headers alone.
+    check_frames: bool,
+    in_bad: bool,
+}
+
+impl Walk {
+    pub(crate) fn new(
+        reader: Arc<dyn SegmentRead>,
+        place: Place,
+        block: u32,
+        check_frames: bool,
+    ) -> Result<Walk> {
+        let size = reader.size()?;
+        let block = u64::from(block);
+        Ok(Walk { window: Window::new(reader), place, block, size, at: block, check_frames, in_bad: false })
+    }
+
+    /// The next thing; `None` at the end. Zeros are passed over: they are space that was never written.
+    pub(crate) fn next(&mut self) -> Result<Option<Found>> {
+        while self.at < self.size {
+            let at = self.at;
+            let block = self.window.bytes(at, self.block as usize)?;
+            if block.is_empty() {
+                break;
+            }
+            if is_zero(block) {
+                self.in_bad = false;
+                self.at += self.block;
+                continue;
+            }
+            let header: Option<&[u8; GROUP_HEADER]> = block.first_chunk();
+            if let Some(header) = header.and_then(|h| GroupHeader::decode(h, &self.place, at)) {
+                self.in_bad = false;
+                return self.group(at, header).map(Some);
+            }
+            if let Some(footer) = Footer::decode(block, &self.place, at) {
+                self.at = self.size;
+                return Ok(Some(Found::Footer(footer)));
+            }
+            self.at += self.block;
+            if !std::mem::replace(&mut self.in_bad, true) {
+                return Ok(Some(Found::Bad { offset: at, detail: "no group header checks here".into() }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn group(&mut self, offset: u64, header: GroupHeader) -> Result<Found> {
+        let footprint = (GROUP_HEADER as u64)
+            .saturating_add(header.length)
+            .div_ceil(self.block)
+            .saturating_mul(self.block);
+        let end = offset.saturating_add(footprint);
+        if end > self.size {
+            self.at += self.block;
+            return Ok(Found::Bad {
+                offset,
+                detail: "a group that reaches beyond the end of its segment".into(),
+            });
+        }
+        self.at = end;
+        let group = GroupAt { offset, end, header };
+        if self.check_frames {
+            let mut frames = Frames::new(&group);
+            while let Some(frame) = frames.next(&mut self.window, &self.place, false)? {
+                if let Frame::Bad { offset, detail } = frame {
+                    return Ok(Found::Bad { offset, detail });
+                }
+            }
+        }
+        Ok(Found::Group(group))
+    }
+}
+
+/// One frame of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Frame {
+    Record {
+        time: i64,
+        payload: Bytes,
+    },
+    /// A reservation that was abandoned.
+    Void,
+    Bad {
+        offset: u64,
+        detail: String,
+    },
+}
+
+/// The frames of one group, in order.
+#[derive(Debug, Clone)]
+pub(crate) struct Frames {
+    at: u64,
+    end: u64,
+}
+
+impl Frames {
+    pub(crate) fn new(group: &GroupAt) -> Frames {
+        let at = group.offset + GROUP_HEADER as u64;
+        Frames { at, end: at + group.header.length }
+    }
+
+    /// The next frame; `None` behind the last. After a bad one it goes on where the next frame that checks begins.
+    /// With `keep`, a record's payload is given; without, it is only checked.
+    pub(crate) fn next(&mut self, window: &mut Window, place: &Place, keep: bool) -> Result<Option<Frame>> {
+        if self.at >= self.end {
+            return Ok(None);
+        }
+        let at = self.at;
+        match self.frame_at(at, window, place, keep)? {
+            Some((frame, length)) => {
+                self.at = at + FrameHeader::footprint(length);
+                Ok(Some(frame))
+            }
+            None => {
+                self.at = self.next_good(at, window, place)?;
+                Ok(Some(Frame::Bad { offset: at, detail: "the record's frame does not check".into() }))
+            }
+        }
+    }
+
+    fn frame_at(
+        &self,
+        at: u64,
+        window: &mut Window,
+        place: &Place,
+        keep: bool,
+    ) -> Result<Option<(Frame, u32)>> {
+        let Some(bytes) = window.array::<FRAME_HEADER>(at)? else { return Ok(None) };
+        let Some(header) = FrameHeader::decode(&bytes) else { return Ok(None) };
+        // Before anything is allocated: no frame is longer than its group.
+        if at + FrameHeader::footprint(header.length) > self.end {
+            return Ok(None);
+        }
+        let length = header.length as usize;
+        let from = at + FRAME_HEADER as u64;
+        let mut payload = Vec::new();
+        let checks = if keep && header.kind == FrameKind::Record {
+            payload = vec![0; length];
+            read_all(window, from, &mut payload)? && header.check(&bytes, &payload, place, at)
+        } else {
+            let mut crc = Hasher::new();
+            let mut done = 0;
+            while done < length {
+                let piece = window.bytes(from + done as u64, (length - done).min(WINDOW))?;
+                if piece.is_empty() {
+                    return Ok(None);
+                }
+                crc.update(piece);
+                done += piece.len();
+            }
+            header.check_hashed(&bytes, crc, place, at)
+        };
+        let frame = match header.kind {
+            FrameKind::Record => Frame::Record { time: header.time, payload: payload.into() },
+            FrameKind::Void => Frame::Void,
+        };
+        Ok(checks.then_some((frame, header.length)))
+    }
+
+    /// Behind a bad frame: first where its length says that the next one begins, then wherever one checks.
+    fn next_good(&self, bad: u64, window: &mut Window, place: &Place) -> Result<u64> {
+        let claimed = window.array::<FRAME_HEADER>(bad)?.and_then(|b| FrameHeader::decode(&b));
+        if let Some(header) = claimed {
+            let next = bad + FrameHeader::footprint(header.length);
+            if next == self.end || (next < self.end && self.frame_at(next, window, place, false)?.is_some()) {
+                return Ok(next);
+            }
+        }
+        let mut at = bad + 8;
+        while at < self.end {
+            if self.frame_at(at, window, place, false)?.is_some() {
+                return Ok(at);
+            }
+            at += 8;
+        }
+        Ok(self.end)
+    }
+}
+
+/// Fills `into` from the window or, where that is too small, from the segment; false if the segment ends before.
+fn read_all(window: &mut Window, offset: u64, into: &mut [u8]) -> Result<bool> {
+    if into.len() <= WINDOW / 2 {
+        let bytes = window.bytes(offset, into.len())?;
+        if bytes.len() < into.len() {
+            return Ok(false);
+        }
+        into.copy_from_slice(bytes);
+        return Ok(true);
+    }
+    Ok(window.reader.read(offset, into)? == into.len())
+}

@@ -1,0 +1,353 @@
+//! A group on its way to the device: seats for records, filled outside of the lock, then encoded for one place.
+//!
+//! One buffer holds a group from its header to its padding. Every seat owns its own part of it (`bytes` splits a
+//! buffer without copying), so records are copied side by side; encoding joins the parts again. The payload's crc is
+//! taken from the copy, once; moving a group to another segment only binds it to another place.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
+use crc32fast::Hasher;
+
+use super::{core::Written, pool::BUFFER};
+use crate::{
+    commit::{Copies, Gate},
+    error::{Error, Result},
+    format::{FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place},
+};
+
+/// Frames that one group holds at most; their bookkeeping is small, but not nothing.
+const MOST_FRAMES: usize = 4096;
+
+/// One group. Shared by its members, by whoever writes it, and by the machine.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) copies: Copies,
+    /// Set for a record of its own group, staged in pieces by its caller: payload bytes and time.
+    pub(crate) large: Option<Large>,
+    staged: Mutex<Staged>,
+    answer: Mutex<Option<Result<Placed>>>,
+}
+
+/// A record that does not fit in a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Large {
+    pub(crate) length: u32,
+    pub(crate) time: i64,
+}
+
+/// The bytes of a group before and between its writes.
+#[derive(Debug, Default)]
+struct Staged {
+    /// The group's header, then, joined, the whole group.
+    whole: BytesMut,
+    slots: Vec<Option<Slot>>,
+    /// What of the buffer was not needed.
+    rest: BytesMut,
+}
+
+#[derive(Debug)]
+struct Slot {
+    data: BytesMut,
+    kind: FrameKind,
+    length: u32,
+    time: i64,
+    payload: Hasher,
+    at: u32,
+}
+
+/// Where an acknowledged group lies.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    pub(crate) place: Place,
+    pub(crate) offset: u64,
+    /// For each seat, where its frame begins behind `offset`, and the frame's crc.
+    pub(crate) frames: Arc<[(u32, u32)]>,
+}
+
+/// What a group's header says besides what the group knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    pub(crate) place: Place,
+    pub(crate) offset: u64,
+    pub(crate) sequence: u64,
+    pub(crate) running_max: i64,
+    pub(crate) watermark: u64,
+    pub(crate) threshold: i64,
+    pub(crate) low_water: u64,
+    /// Sequence of the segment's first group.
+    pub(crate) base: u64,
+    /// Bytes from the header to the end of the padding.
+    pub(crate) footprint: u64,
+}
+
+impl Stamp {
+    /// The encoded header of a group that holds `frames` frames in `length` bytes.
+    pub(crate) fn header(&self, length: u64, frames: u32, written: &Written) -> [u8; GROUP_HEADER] {
+        let any = written.records > 0;
+        let header = GroupHeader {
+            length,
+            sequence: self.sequence,
+            records: written.records as u32,
+            frames,
+            min_time: if any { written.min_time } else { 0 },
+            max_time: if any { written.max_time } else { 0 },
+            running_max: self.running_max,
+            watermark: self.watermark,
+            threshold: self.threshold,
+            low_water: self.low_water,
+            base: self.base,
+        };
+        header.encode(&self.place, self.offset)
+    }
+}
+
+impl Written {
+    /// A group without records.
+    pub(crate) fn none() -> Written {
+        Written { records: 0, bytes: 0, min_time: i64::MAX, max_time: i64::MIN }
+    }
+
+    /// One more record.
+    pub(crate) fn note(&mut self, length: u32, time: i64) {
+        self.records += 1;
+        self.bytes += u64::from(length);
+        self.min_time = self.min_time.min(time);
+        self.max_time = self.max_time.max(time);
+    }
+}
+
+impl Group {
+    fn new(large: Option<Large>) -> Group {
+        Group {
+            gate: Arc::default(),
+            copies: Copies::default(),
+            large,
+            staged: Mutex::default(),
+            answer: Mutex::new(None),
+        }
+    }
+
+    fn staged(&self) -> MutexGuard<'_, Staged> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What everybody gets once the machine opens the gate; until then a later answer replaces an earlier one.
+    pub(crate) fn answer(&self, answer: Result<Placed>) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+
+    /// The answer, to be read once the gate is open.
+    pub(crate) fn answered(&self) -> Result<Placed> {
+        let slot = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.clone().unwrap_or_else(|| Err(Error::Internal("a group was let go without an answer".into())))
+    }
+
+    /// Takes the group's bytes to encode and write them; every copy must be done.
+    pub(crate) fn take_bytes(&self) -> GroupBytes {
+        GroupBytes(std::mem::take(&mut *self.staged()))
+    }
+
+    /// Puts them back after a write: they are needed again if the group moves.
+    pub(crate) fn put_bytes(&self, bytes: GroupBytes) {
+        *self.staged() = bytes.0;
+    }
+
+    /// The buffer, whole again, when the group is answered.
+    pub(crate) fn reclaim(&self) -> Option<BytesMut> {
+        let mut staged = std::mem::take(&mut *self.staged());
+        join(&mut staged);
+        let mut whole = staged.whole;
+        whole.unsplit(staged.rest);
+        (!whole.is_empty()).then_some(whole)
+    }
+}
+
+/// The bytes of a closed group, in the hands of whoever writes it.
+#[derive(Debug)]
+pub(crate) struct GroupBytes(Staged);
+
+impl GroupBytes {
+    /// Encodes the group for the place that `stamp` names; gives what its members need to know.
+    pub(crate) fn encode(&mut self, stamp: &Stamp) -> (Placed, Written) {
+        let staged = &mut self.0;
+        join(staged);
+        let frames_end = staged
+            .slots
+            .iter()
+            .flatten()
+            .map(|s| s.at as usize + FrameHeader::footprint(s.length) as usize)
+            .max()
+            .unwrap_or(GROUP_HEADER);
+        let footprint = stamp.footprint as usize;
+        if staged.whole.len() < footprint {
+            let more = footprint - staged.whole.len();
+            let tail = staged.rest.split_to(more);
+            staged.whole.unsplit(tail);
+        }
+        // The buffer is used again and again: what is not written now would carry old bytes to the device.
+        staged.whole[frames_end..footprint].fill(0);
+        let mut placed = Vec::with_capacity(staged.slots.len());
+        let mut written = Written::none();
+        for slot in staged.slots.iter().flatten() {
+            let at = slot.at as usize;
+            let offset = stamp.offset + u64::from(slot.at);
+            let (header, crc) =
+                FrameHeader::encode(slot.kind, slot.length, slot.time, &slot.payload, &stamp.place, offset);
+            staged.whole[at..at + FRAME_HEADER].copy_from_slice(&header);
+            placed.push((slot.at, crc));
+            if slot.kind == FrameKind::Record {
+                written.note(slot.length, slot.time);
+            }
+        }
+        let header = stamp.header((frames_end - GROUP_HEADER) as u64, placed.len() as u32, &written);
+        staged.whole[..GROUP_HEADER].copy_from_slice(&header);
+        (Placed { place: stamp.place, offset: stamp.offset, frames: placed.into() }, written)
+    }
+
+    /// The encoded group, from its header to the end of its padding.
+    pub(crate) fn encoded(&self, footprint: u64) -> &[u8] {
+        &self.0.whole[..footprint as usize]
+    }
+}
+
+/// Joins the parts of a buffer. They lie side by side, so nothing is copied.
+fn join(staged: &mut Staged) {
+    let Staged { whole, slots, .. } = staged;
+    for slot in slots.iter_mut().flatten() {
+        if !slot.data.is_empty() {
+            whole.unsplit(std::mem::take(&mut slot.data));
+        }
+    }
+}
+
+/// A group that can still be joined. Lives under the machine's lock.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    group: Arc<Group>,
+    rest: BytesMut,
+    used: usize,
+    seats: usize,
+    pub(crate) max_time: i64,
+}
+
+impl Filling {
+    /// A group with nothing in it but room for its header.
+    pub(crate) fn new(mut buffer: BytesMut) -> Filling {
+        let group = Arc::new(Group::new(None));
+        group.staged().whole = buffer.split_to(GROUP_HEADER);
+        Filling { group, rest: buffer, used: GROUP_HEADER, seats: 0, max_time: i64::MIN }
+    }
+
+    /// Whether a record of `length` bytes fits in any group.
+    pub(crate) fn can_ever_hold(length: u32) -> bool {
+        GROUP_HEADER as u64 + FrameHeader::footprint(length) <= BUFFER as u64
+    }
+
+    pub(crate) fn has_room(&self, length: u32) -> bool {
+        self.seats < MOST_FRAMES && FrameHeader::footprint(length) <= self.rest.len() as u64
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seats == 0
+    }
+
+    /// Bytes from the header to the last frame.
+    pub(crate) fn used(&self) -> u64 {
+        self.used as u64
+    }
+
+    pub(crate) fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    /// Reserves a seat; there must be room.
+    pub(crate) fn reserve(&mut self, length: u32, time: i64) -> Seat {
+        let bytes = FrameHeader::footprint(length) as usize;
+        let seat = Seat {
+            group: self.group.clone(),
+            index: self.seats,
+            data: self.rest.split_to(bytes),
+            length,
+            time,
+            at: self.used as u32,
+            filled: false,
+        };
+        self.group.copies.begin();
+        self.used += bytes;
+        self.seats += 1;
+        self.max_time = self.max_time.max(time);
+        seat
+    }
+
+    /// Ends joining.
+    pub(crate) fn close(self) -> Arc<Group> {
+        self.group.staged().rest = self.rest;
+        self.group
+    }
+}
+
+/// A group of one record that its caller stages in pieces.
+pub(crate) fn large(length: u32, time: i64) -> Arc<Group> {
+    Arc::new(Group::new(Some(Large { length, time })))
+}
+
+/// A caller's part of a group. If it is dropped unfilled its frame becomes void, and the group goes on without it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) group: Arc<Group>,
+    pub(crate) index: usize,
+    data: BytesMut,
+    length: u32,
+    time: i64,
+    at: u32,
+    filled: bool,
+}
+
+impl Seat {
+    /// Where the payload goes.
+    pub(crate) fn payload(&mut self) -> &mut [u8] {
+        &mut self.data[FRAME_HEADER..FRAME_HEADER + self.length as usize]
+    }
+
+    /// The payload is in its place.
+    pub(crate) fn fill(mut self) -> (Arc<Group>, usize) {
+        let end = FRAME_HEADER + self.length as usize;
+        let mut payload = Hasher::new();
+        payload.update(&self.data[FRAME_HEADER..end]);
+        self.data[end..].fill(0);
+        self.hand_in(FrameKind::Record, payload);
+        (self.group.clone(), self.index)
+    }
+
+    fn hand_in(&mut self, kind: FrameKind, payload: Hasher) {
+        self.filled = true;
+        let slot = Slot {
+            data: std::mem::take(&mut self.data),
+            kind,
+            length: self.length,
+            time: self.time,
+            payload,
+            at: self.at,
+        };
+        let mut staged = self.group.staged();
+        if staged.slots.len() <= self.index {
+            staged.slots.resize_with(self.index + 1, || None);
+        }
+        staged.slots[self.index] = Some(slot);
+        drop(staged);
+        self.group.copies.end();
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if !self.filled {
+            self.data.fill(0);
+            let mut payload = Hasher::new();
+            payload.update(&self.data[FRAME_HEADER..FRAME_HEADER + self.length as usize]);
+            self.hand_in(FrameKind::Void, payload);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! One open writer: the threads around the state machine in `core`.
+//!
+//! Callers carry out the writes themselves, one of each group; a housekeeper thread prepares segments, seals, cleans,
+//! and writes a mark when the log falls silent.
+
+mod core;
+mod group;
+mod pool;
+pub(crate) mod segments;
+
+use std::{
+    io::IoSlice,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use crc32fast::Hasher;
+use uuid::Uuid;
+
+pub(crate) use self::core::Config;
+use self::{
+    core::{Core, Op, Outcome, Reserved, Worker, Written, address},
+    group::{Group, Large, Placed, Seat, Stamp},
+    pool::{BUFFER, Pool},
+    segments::Segments,
+};
+use super::{RecordSource, collect::collect, recover::Recovered, threshold::Thresholds, wall_clock};
+use crate::{
+    commit::{Commit, Gate},
+    error::{Error, Result},
+    format::{FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, Place, SegmentHeader, VERSION, pad_to},
+    handle::RecordHandle,
+    options::Options,
+    storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
+};
+
+/// At most this often are other writers' remains looked at.
+const COLLECT_EVERY: Duration = Duration::from_secs(10);
+
+/// A log that is open for writing. Shared by all instances in the process.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    housekeeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    commit: Commit<Core>,
+    home: Arc<dyn Home>,
+    storage: Arc<dyn Storage>,
+    which: Which,
+    id: Identity,
+    block: u32,
+    write_timeout: Duration,
+    reserve_wanted: bool,
+    /// Given back when the writer is closed.
+    claim: Mutex<Option<Box<dyn Claim>>>,
+}
+
+/// What a writer stamps on its segments.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    pub(crate) log: Uuid,
+    pub(crate) writer: Uuid,
+    generation: u64,
+    epoch: u64,
+}
+
+impl Writer {
+    /// Begins to write after what recovery found. `prepare`: keep segments ready ahead of need; without it, the writer
+    /// is for a single record.
+    pub(crate) fn start(
+        options: &Options,
+        home: Arc<dyn Home>,
+        which: Which,
+        ids: (Uuid, Uuid),
+        claim: Box<dyn Claim>,
+        recovered: Recovered,
+        prepare: bool,
+    ) -> Result<Writer> {
+        let storage = home.storage(which);
+        let traits = storage.traits();
+        let driver = which == Which::Driver;
+        let config = Config {
+            place: storage.place(),
+            block: traits.block,
+            in_flight: traits.in_flight,
+            segment_size: options.segment_size,
+            rolling_interval: options.rolling_interval,
+            max_failures: options.max_failures,
+            write_timeout: options.write_timeout,
+            idle_mark: options.idle_mark,
+            collect_every: (!driver).then_some(COLLECT_EVERY),
+            reserve: driver && prepare,
+            prepare,
+        };
+        let (log, writer) = ids;
+        let id = Identity { log, writer, generation: recovered.generation, epoch: recovered.epoch };
+        let segments = Segments::new(log, writer, recovered.segments, recovered.next_id, recovered.low_water);
+        let thresholds = Thresholds::new(options.clean_grace, recovered.threshold);
+        let core = Core::new(config, Pool::new(options.memory), segments, recovered.sequence, thresholds);
+        let shared = Arc::new(Shared {
+            commit: Commit::new(core),
+            home,
+            storage,
+            which,
+            id,
+            block: traits.block,
+            write_timeout: options.write_timeout,
+            reserve_wanted: driver,
+            claim: Mutex::new(Some(claim)),
+        });
+        let housekeeper = if prepare {
+            let worker = shared.clone();
+            let spawned =
+                thread::Builder::new().name("ferrowal-keeper".into()).spawn(move || worker.keep_house());
+            Some(spawned.map_err(|e| Error::io("start a thread for", shared.storage.place(), e))?)
+        } else {
+            None
+        };
+        Ok(Writer { shared, housekeeper: Mutex::new(housekeeper) })
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.shared.id
+    }
+
+    /// Appends one record; durable on return.
+    pub(crate) fn append(&self, source: &mut dyn RecordSource, time: i64) -> Result<RecordHandle> {
+        let length = source.len();
+        let length =
+            u32::try_from(length).ok().filter(|l| *l <= RecordHandle::MAX_LENGTH).ok_or_else(|| {
+                Error::Config(format!("a record of {length} bytes is over the limit of 2^31-1"))
+            })?;
+        let deadline = Instant::now() + self.shared.write_timeout;
+        loop {
+            match self.shared.commit.with(|core| core.reserve(length, time))? {
+                Reserved::Seat(seat) => return self.shared.append_seat(seat, length, source),
+                Reserved::Large(group, buffers) => return self.shared.append_large(&group, buffers, source),
+                Reserved::Wait(space, seen) => {
+                    if Instant::now() >= deadline {
+                        return Err(Error::Timeout {
+                            waited: self.shared.write_timeout,
+                            detail: "all memory for records on their way to the device is taken (spark.ferrowal.memory)".into(),
+                        });
+                    }
+                    space.wait(seen, Some(deadline));
+                }
+            }
+        }
+    }
+
+    /// Drops what lies below the threshold; returns at once unless `wait`.
+    pub(crate) fn clean(&self, threshold: i64, wait: bool) -> Result<()> {
+        let gate: Arc<Gate> = self.shared.commit.with(|core| core.clean(threshold, wait));
+        if !wait {
+            return Ok(());
+        }
+        while !gate.is_open() {
+            gate.wait(gate.seen(), None);
+        }
+        self.shared.commit.with(Core::take_clean_error).map_or(Ok(()), Err)
+    }
+
+    /// Every group with a smaller sequence is acknowledged.
+    pub(crate) fn acked(&self) -> u64 {
+        self.shared.commit.with(|core| core.acked())
+    }
+
+    /// The effective clean threshold.
+    pub(crate) fn threshold(&self) -> i64 {
+        self.shared.commit.with(|core| core.threshold())
+    }
+
+    /// Segments below this number were cleaned.
+    pub(crate) fn low_water(&self) -> u64 {
+        self.shared.commit.with(|core| core.low_water())
+    }
+
+    /// Waits for every write, seals, and lets go of everything. Later calls find nothing to do.
+    pub(crate) fn close(&self) {
+        let shared = &self.shared;
+        shared.commit.with(Core::begin_close);
+        let drained = shared.commit.with(|core| core.drained.clone());
+        shared.commit.drive(Worker::Closer, &drained, None, |op| shared.carry_out(op));
+        let thread = self.housekeeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|t| t.join().is_err()) {
+            log::error!("{}: the housekeeper of the log panicked", shared.storage.place());
+        }
+        drop(shared.claim.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn keep_house(&self) {
+        let gate = self.commit.with(|core| core.housekeeper.clone());
+        self.commit.drive(Worker::Housekeeper, &gate, None, |op| self.carry_out(op));
+    }
+
+    fn append_seat(
+        &self,
+        mut seat: Seat,
+        length: u32,
+        source: &mut dyn RecordSource,
+    ) -> Result<RecordHandle> {
+        source.copy(0, seat.payload())?;
+        let (group, index) = seat.fill();
+        self.commit.drive(Worker::Member(address(&group)), &group.gate, None, |op| self.carry_out(op));
+        self.handle(&group, index, length)
+    }
+
+    fn append_large(
+        &self,
+        group: &Arc<Group>,
+        mut buffers: [BytesMut; 2],
+        source: &mut dyn RecordSource,
+    ) -> Result<RecordHandle> {
+        let Some(large) = group.large else { return Err(Error::Internal("not a large record".into())) };
+        let mut failure = None;
+        self.commit.drive(Worker::Member(address(group)), &group.gate, None, |op| match op {
+            Op::Write { group: theirs, segment, stamp } if Arc::ptr_eq(&theirs, group) => {
+                let sequence = stamp.sequence;
+                let result = write_large(segment.as_ref(), &stamp, large, self.block, &mut buffers, source);
+                self.say(&result);
+                let result = result.map(|(placed, written, source_failure)| {
+                    failure = source_failure;
+                    (placed, written)
+                });
+                Outcome::Written { sequence, result }
+            }
+            op => self.carry_out(op),
+        });
+        self.commit.with(|core| core.give_back(buffers));
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        self.handle(group, 0, large.length)
+    }
+
+    fn handle(&self, group: &Group, index: usize, length: u32) -> Result<RecordHandle> {
+        let placed = group.answered()?;
+        let (at, crc) = placed
+            .frames
+            .get(index)
+            .copied()
+            .ok_or_else(|| Error::Internal("a record lost its place in its group".into()))?;
+        Ok(RecordHandle {
+            log: placed.place.log,
+            writer: placed.place.writer,
+            segment: placed.place.segment,
+            offset: placed.offset + u64::from(at),
+            length,
+            crc,
+            version: VERSION,
+        })
+    }
+
+    /// Carries out one operation. Failures go back to the machine, which decides; here they are only told.
+    fn carry_out(&self, op: Op) -> Outcome {
+        match op {
+            Op::Write { group, segment, stamp } => {
+                let sequence = stamp.sequence;
+                let result = write_group(segment.as_ref(), &group, &stamp);
+                self.say(&result);
+                Outcome::Written { sequence, result }
+            }
+            Op::Create { id, wish, least, how, background } => {
+                let place = Place { log: self.id.log, writer: self.id.writer, segment: id };
+                let header =
+                    SegmentHeader::new(&place, self.id.generation, self.id.epoch, wall_clock(), self.block);
+                let result = self.storage.create(id, wish, least, how, &header.encode());
+                if let (Err(e), true) = (&result, background) {
+                    log::warn!("cannot prepare a segment ahead of need (the log goes on meanwhile): {e}");
+                }
+                Outcome::Created { id, background, result }
+            }
+            Op::Seal { place, mut footer } => {
+                footer.sealed = wall_clock();
+                let bytes = footer.encode(&place, footer.end, self.block);
+                let result = self.storage.seal(place.segment, footer.end, &bytes);
+                if let Err(e) = &result {
+                    log::warn!("a segment stays without a footer; nothing in it is affected: {e}");
+                }
+                Outcome::Sealed { id: place.segment, result }
+            }
+            Op::Delete { ids } => {
+                let result = self.storage.delete(&ids);
+                self.say(&result);
+                Outcome::Deleted { ids, result }
+            }
+            Op::Collect { threshold } => {
+                let result = match self.which {
+                    Which::Receiver(own) => collect(self.home.as_ref(), self.id.log, own, threshold),
+                    Which::Driver => Ok(()),
+                };
+                self.say(&result);
+                Outcome::Collected { result }
+            }
+            Op::Reserve => {
+                let result = if self.reserve_wanted { self.storage.keep_reserve() } else { Ok(()) };
+                if let Err(e) = &result {
+                    log::warn!("cannot keep space in reserve for a full volume: {e}");
+                }
+                Outcome::Reserved { result }
+            }
+        }
+    }
+
+    fn say<T>(&self, result: &Result<T>) {
+        if let Err(e) = result {
+            log::warn!("{}: {e}", self.storage.place());
+        }
+    }
+}
+
+/// Encodes a group for its place and makes it durable.
+fn write_group(segment: &dyn SegmentWrite, group: &Group, stamp: &Stamp) -> Result<(Placed, Written)> {
+    group.copies.await_all();
+    let mut bytes = group.take_bytes();
+    let placed = bytes.encode(stamp);
+    let written =
+        segment.write(stamp.offset, &mut [IoSlice::new(bytes.encoded(stamp.footprint))], Barrier::Yes);
+    group.put_bytes(bytes);
+    written.map(|()| placed)
+}
+
+/// Writes a record of its own group in pieces, its first piece, with both headers, last: until then nothing on the
+/// device says that there is a group. If the source fails, an empty group takes the sequence.
+fn write_large(
+    segment: &dyn SegmentWrite,
+    stamp: &Stamp,
+    large: Large,
+    block: u32,
+    buffers: &mut [BytesMut; 2],
+    source: &mut dyn RecordSource,
+) -> Result<(Placed, Written, Option<Error>)> {
+    const HEAD: usize = GROUP_HEADER + FRAME_HEADER;
+    let [first, next] = buffers;
+    let length = large.length as usize;
+    let mut payload = Hasher::new();
+    let mut stage = |done: usize, into: &mut [u8]| -> Result<()> {
+        source.copy(done, into)?;
+        payload.update(into);
+        Ok(())
+    };
+    // A record is large because it fills more than one buffer, so the pieces begin at multiples of the buffer.
+    let mut done = length.min(BUFFER - HEAD);
+    let mut failure = stage(0, &mut first[HEAD..HEAD + done]).err();
+    while done < length && failure.is_none() {
+        let n = (length - done).min(BUFFER);
+        failure = stage(done, &mut next[..n]).err();
+        if failure.is_none() {
+            let end = pad_to(n as u64, u64::from(block)) as usize;
+            next[n..end].fill(0);
+            let at = stamp.offset + (HEAD + done) as u64;
+            segment.write(at, &mut [IoSlice::new(&next[..end])], Barrier::No)?;
+            done += n;
+        }
+    }
+    let mut written = Written::none();
+    let (frames, bytes, end): (Arc<[(u32, u32)]>, _, _) = if failure.is_none() {
+        let at = stamp.offset + GROUP_HEADER as u64;
+        let (header, crc) =
+            FrameHeader::encode(FrameKind::Record, large.length, large.time, &payload, &stamp.place, at);
+        first[GROUP_HEADER..HEAD].copy_from_slice(&header);
+        written.note(large.length, large.time);
+        ([(GROUP_HEADER as u32, crc)].into(), FrameHeader::footprint(large.length), BUFFER)
+    } else {
+        first[GROUP_HEADER..block as usize].fill(0);
+        ([].into(), 0, block as usize)
+    };
+    first[..GROUP_HEADER].copy_from_slice(&stamp.header(bytes, frames.len() as u32, &written));
+    segment.write(stamp.offset, &mut [IoSlice::new(&first[..end])], Barrier::Yes)?;
+    Ok((Placed { place: stamp.place, offset: stamp.offset, frames }, written, failure))
+}

@@ -1,0 +1,60 @@
+//! Staging memory: block-aligned buffers of one size, made when needed, kept for reuse, bounded in number.
+
+use bytes::BytesMut;
+
+/// Bytes of a buffer: what one group holds at most, header and padding included.
+pub(crate) const BUFFER: usize = 4 << 20;
+/// Buffers begin at multiples of this in memory, as direct I/O wants.
+const ALIGN: usize = 4096;
+
+/// The buffers of one writer.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    free: Vec<BytesMut>,
+    lent: usize,
+    limit: usize,
+}
+
+impl Pool {
+    /// A pool of at most `memory` bytes, and two buffers at least: one record is staged while another is written.
+    pub(crate) fn new(memory: u64) -> Pool {
+        let limit = usize::try_from(memory).unwrap_or(usize::MAX) / BUFFER;
+        Pool { free: Vec::new(), lent: 0, limit: limit.max(2) }
+    }
+
+    /// A buffer of exactly [`BUFFER`] bytes with stale contents, or `None` at the bound.
+    pub(crate) fn take(&mut self) -> Option<BytesMut> {
+        if self.lent == self.limit {
+            return None;
+        }
+        self.lent += 1;
+        Some(self.free.pop().unwrap_or_else(make))
+    }
+
+    /// Takes a buffer back, whole.
+    pub(crate) fn give(&mut self, buffer: BytesMut) {
+        self.lent = self.lent.saturating_sub(1);
+        // One that lost a part (its group's worker panicked) is not used again.
+        if buffer.len() == BUFFER {
+            self.free.push(buffer);
+        }
+    }
+
+    /// Whether `n` buffers could be taken.
+    pub(crate) fn has(&self, n: usize) -> bool {
+        self.limit - self.lent >= n
+    }
+
+    /// Lets go of all free buffers but one.
+    pub(crate) fn trim(&mut self) {
+        self.free.truncate(1);
+    }
+}
+
+fn make() -> BytesMut {
+    let mut buffer = BytesMut::zeroed(BUFFER + ALIGN);
+    let skip = buffer.as_ptr().align_offset(ALIGN).min(ALIGN);
+    let mut aligned = buffer.split_off(skip);
+    aligned.truncate(BUFFER);
+    aligned
+}

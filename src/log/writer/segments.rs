@@ -1,0 +1,247 @@
+//! The segments of one writer, oldest first: which one is written, which are to be sealed, which may go.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::core::Written;
+use crate::{
+    format::{Footer, Place},
+    storage::{Poisoned, SegmentWrite},
+};
+
+/// The first segment of a log is this small; sizes double from here.
+const FIRST: u64 = 1 << 20;
+
+/// What may be done with a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Takes groups.
+    Active,
+    /// Takes no more, and has no footer yet.
+    Retired,
+    Sealing,
+    Sealed,
+    /// A write or barrier failed: never written again, not even a footer.
+    Poisoned,
+    /// Below the low-water mark that is on its way to the device.
+    Doomed,
+}
+
+/// One segment, as its writer knows it.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) place: Place,
+    pub(crate) write: Option<Arc<Poisoned>>,
+    pub(crate) size: u64,
+    /// Where the next group goes.
+    pub(crate) end: u64,
+    pub(crate) first_time: Option<i64>,
+    /// Largest record time submitted.
+    pub(crate) running_max: i64,
+    pub(crate) state: State,
+    /// Sequence of the first group submitted; 0 before there is one.
+    pub(crate) base: u64,
+    groups: u64,
+    records: u64,
+    bytes: u64,
+    next: u64,
+    min_time: i64,
+    max_time: i64,
+    flying: u32,
+}
+
+impl Segment {
+    /// A segment that recovery found, sealed.
+    pub(crate) fn recovered(place: Place, size: u64, max_time: i64) -> Segment {
+        Segment { state: State::Sealed, max_time, ..Segment::new(place, None, size, size) }
+    }
+
+    fn new(place: Place, write: Option<Arc<Poisoned>>, size: u64, end: u64) -> Segment {
+        Segment {
+            place,
+            write,
+            size,
+            end,
+            first_time: None,
+            running_max: i64::MIN,
+            state: State::Active,
+            base: 0,
+            groups: 0,
+            records: 0,
+            bytes: 0,
+            next: 0,
+            min_time: i64::MAX,
+            max_time: i64::MIN,
+            flying: 0,
+        }
+    }
+
+    /// Gives a group its offset.
+    pub(crate) fn place_group(&mut self, sequence: u64, footprint: u64, max_time: i64) -> u64 {
+        let offset = self.end;
+        if self.base == 0 {
+            self.base = sequence;
+        }
+        self.end += footprint;
+        self.flying += 1;
+        if max_time != i64::MIN {
+            self.first_time.get_or_insert(max_time);
+            self.running_max = self.running_max.max(max_time);
+        }
+        offset
+    }
+}
+
+/// All segments of one writer.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    log: uuid::Uuid,
+    writer: uuid::Uuid,
+    list: VecDeque<Segment>,
+    next_id: u64,
+    low_water: u64,
+    wish: u64,
+}
+
+impl Segments {
+    /// `list` is what recovery found, oldest first.
+    pub(crate) fn new(
+        log: uuid::Uuid,
+        writer: uuid::Uuid,
+        list: Vec<Segment>,
+        next_id: u64,
+        low_water: u64,
+    ) -> Segments {
+        Segments { log, writer, list: list.into(), next_id, low_water, wish: FIRST }
+    }
+
+    /// A number that no segment of this log ever had.
+    pub(crate) fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    pub(crate) fn low_water(&self) -> u64 {
+        self.low_water
+    }
+
+    /// The size that the next segment should have.
+    pub(crate) fn wish(&self, most: u64) -> u64 {
+        self.wish.min(most)
+    }
+
+    pub(crate) fn active(&self) -> Option<&Segment> {
+        self.list.back().filter(|s| s.state == State::Active)
+    }
+
+    pub(crate) fn active_mut(&mut self) -> Option<&mut Segment> {
+        self.list.back_mut().filter(|s| s.state == State::Active)
+    }
+
+    /// Begins to write to a prepared segment.
+    pub(crate) fn activate(&mut self, id: u64, write: Arc<Poisoned>, block: u64) {
+        let place = Place { log: self.log, writer: self.writer, segment: id };
+        let size = write.size();
+        if self.list.is_empty() && self.low_water == 0 {
+            self.low_water = id;
+        }
+        // What is prepared next doubles what is used now.
+        self.wish = self.wish.max(size.saturating_mul(2).min(1 << 40));
+        self.list.push_back(Segment::new(place, Some(write), size, block));
+    }
+
+    /// Ends writing to the active segment.
+    pub(crate) fn retire(&mut self) {
+        let Some(active) = self.active_mut() else { return };
+        active.state = State::Retired;
+        // One that was left nearly empty (by time) asks for smaller ones.
+        if active.end < active.size / 4 {
+            self.wish = (self.wish / 4).max(FIRST);
+        }
+    }
+
+    fn find(&mut self, id: u64) -> Option<&mut Segment> {
+        self.list.iter_mut().rev().find(|s| s.place.segment == id)
+    }
+
+    /// Nothing is written to this segment any more.
+    pub(crate) fn poison(&mut self, id: u64) {
+        if let Some(segment) = self.find(id) {
+            segment.state = State::Poisoned;
+            segment.write = None;
+            segment.flying = 0;
+        }
+    }
+
+    /// A group of this segment is durable and answered.
+    pub(crate) fn acknowledge(&mut self, id: u64, sequence: u64, written: &Written) {
+        let Some(segment) = self.find(id) else { return };
+        segment.flying = segment.flying.saturating_sub(1);
+        segment.groups += 1;
+        segment.next = sequence + 1;
+        segment.records += written.records;
+        segment.bytes += written.bytes;
+        if written.records > 0 {
+            segment.min_time = segment.min_time.min(written.min_time);
+            segment.max_time = segment.max_time.max(written.max_time);
+        }
+    }
+
+    /// The oldest segment that needs a footer, with what the footer says.
+    pub(crate) fn next_to_seal(&mut self, acked: u64, threshold: i64) -> Option<(Place, Footer)> {
+        let low_water = self.low_water;
+        let segment = self.list.iter_mut().find(|s| s.state == State::Retired && s.flying == 0)?;
+        segment.state = State::Sealing;
+        segment.write = None;
+        let (first, next) = if segment.groups == 0 { (acked, acked) } else { (segment.base, segment.next) };
+        let footer = Footer {
+            end: segment.end,
+            groups: segment.groups,
+            records: segment.records,
+            bytes: segment.bytes,
+            first,
+            next,
+            min_time: segment.min_time,
+            max_time: segment.max_time,
+            watermark: acked,
+            threshold,
+            low_water,
+            sealed: 0,
+        };
+        Some((segment.place, footer))
+    }
+
+    /// How sealing went. A footer that could not be written is not tried again: the segment is whole without it.
+    pub(crate) fn sealed(&mut self, id: u64, well: bool) {
+        if let Some(segment) = self.find(id) {
+            segment.state = if well { State::Sealed } else { State::Poisoned };
+        }
+    }
+
+    /// Marks what lies wholly below `threshold` for deletion, oldest first, and raises the low-water mark. The newest
+    /// segment always stays.
+    pub(crate) fn doom(&mut self, threshold: i64) -> bool {
+        let mut any = false;
+        for i in 0..self.list.len().saturating_sub(1) {
+            let next_id = self.list[i + 1].place.segment;
+            let segment = &mut self.list[i];
+            let done = matches!(segment.state, State::Sealed | State::Poisoned) && segment.flying == 0;
+            if segment.state != State::Doomed {
+                if !done || segment.max_time >= threshold {
+                    break;
+                }
+                segment.state = State::Doomed;
+            }
+            self.low_water = self.low_water.max(next_id);
+            any = true;
+        }
+        any
+    }
+
+    pub(crate) fn doomed(&self) -> Vec<u64> {
+        self.list.iter().take_while(|s| s.state == State::Doomed).map(|s| s.place.segment).collect()
+    }
+
+    pub(crate) fn deleted(&mut self, ids: &[u64]) {
+        self.list.retain(|s| !(s.state == State::Doomed && ids.contains(&s.place.segment)));
+    }
+}

@@ -1,0 +1,228 @@
+//! The few system calls that the local home is made of, each with its error typed and placed.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, IoSlice, IoSliceMut, Read},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, FallocateFlags, RenameFlags},
+    io::Errno,
+};
+
+use crate::error::{Error, Result};
+
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+/// Zeros are written in pieces of this many bytes.
+const ZEROS: usize = 1 << 20;
+
+/// Makes a new file; the name must be free.
+pub(super) fn create_new(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(path)
+        .map_err(|e| Error::io("create", path.display(), e))
+}
+
+pub(super) fn open_read(path: &Path) -> Result<File> {
+    File::open(path).map_err(|e| Error::io("open", path.display(), e))
+}
+
+pub(super) fn open_write(path: &Path) -> Result<File> {
+    OpenOptions::new().read(true).write(true).open(path).map_err(|e| Error::io("open", path.display(), e))
+}
+
+/// Makes one directory, private to its owner, and makes its name durable. Fine if it exists.
+pub(super) fn make_dir(path: &Path) -> Result<()> {
+    match DirBuilder::new().mode(DIR_MODE).create(path) {
+        Ok(()) => sync_parent(path),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) => Err(Error::io("create directory", path.display(), e)),
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_dir(path: &Path) -> Result<()> {
+    let dir = File::open(path).map_err(|e| Error::io("open directory", path.display(), e))?;
+    rustix::fs::fsync(&dir).map_err(|e| Error::io("sync directory", path.display(), e.into()))
+}
+
+/// Makes the name of `path` itself durable.
+pub(super) fn sync_parent(path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+pub(super) fn sync_data(file: &File, path: &Path) -> Result<()> {
+    rustix::fs::fdatasync(file).map_err(|e| Error::io("sync", path.display(), e.into()))
+}
+
+/// Writes all of `bytes` at `offset`.
+pub(super) fn write_at(
+    file: &File,
+    path: &Path,
+    mut offset: u64,
+    mut bytes: &mut [IoSlice<'_>],
+) -> Result<()> {
+    IoSlice::advance_slices(&mut bytes, 0);
+    while !bytes.is_empty() {
+        match rustix::io::pwritev(file, bytes, offset) {
+            Ok(0) => return Err(Error::io("write", path.display(), io::ErrorKind::WriteZero.into())),
+            Ok(n) => {
+                offset += n as u64;
+                IoSlice::advance_slices(&mut bytes, n);
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(Error::io("write", path.display(), e.into())),
+        }
+    }
+    Ok(())
+}
+
+/// Reads at `offset` until `into` is full or the file ends.
+pub(super) fn read_at(file: &File, path: &Path, offset: u64, into: &mut [u8]) -> Result<usize> {
+    let mut done = 0;
+    while done < into.len() {
+        match file.read_at(&mut into[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::io("read", path.display(), e)),
+        }
+    }
+    Ok(done)
+}
+
+/// Reads at `offset` into two places with one call, as far as the kernel gives all of it at once.
+pub(super) fn read_two_at(
+    file: &File,
+    path: &Path,
+    offset: u64,
+    head: &mut [u8],
+    body: &mut [u8],
+) -> Result<usize> {
+    let first = head.len();
+    let done = loop {
+        match rustix::io::preadv(file, &mut [IoSliceMut::new(head), IoSliceMut::new(body)], offset) {
+            Ok(n) => break n,
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(Error::io("read", path.display(), e.into())),
+        }
+    };
+    if done < first {
+        return Ok(done);
+    }
+    let rest = read_at(file, path, offset + done as u64, &mut body[done - first..])?;
+    Ok(done + rest)
+}
+
+/// Writes zeros over all of a new file's `size` bytes, so that later overwrites move no metadata: fallocate alone
+/// leaves unwritten extents, whose first write costs a journal commit in every barrier.
+pub(super) fn zero(file: &File, path: &Path, size: u64) -> Result<()> {
+    let zeros = vec![0u8; ZEROS.min(size as usize)];
+    let mut at = 0;
+    while at < size {
+        let n = (size - at).min(ZEROS as u64) as usize;
+        write_at(file, path, at, &mut [IoSlice::new(&zeros[..n])])?;
+        at += n as u64;
+    }
+    Ok(())
+}
+
+/// Reserves space without writing it. A file system that cannot is fine: then a full disk shows at the write.
+pub(super) fn reserve(file: &File, path: &Path, size: u64) -> Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(e) => Err(Error::io("reserve space for", path.display(), e.into())),
+    }
+}
+
+/// Gives a file its name, which must be free: never a plain rename, which would replace what is there.
+pub(super) fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    let result = match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system has the flag; a hard link fails on a taken name too.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty()).and_then(|()| rustix::fs::unlink(from))
+        }
+        other => other,
+    };
+    result.map_err(|e| Error::io("name", to.display(), e.into()))?;
+    sync_parent(to)
+}
+
+/// Replaces a small file in one step, durably.
+pub(super) fn replace_small(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temp = path.with_extension(format!("{}.tmp", uuid::Uuid::new_v4().simple()));
+    let file = create_new(&temp)?;
+    let written = write_at(&file, &temp, 0, &mut [IoSlice::new(bytes)])
+        .and_then(|()| sync_data(&file, &temp))
+        .and_then(|()| fs::rename(&temp, path).map_err(|e| Error::io("name", path.display(), e)));
+    if written.is_err() {
+        remove_quietly(&temp);
+    }
+    written.and_then(|()| sync_parent(path))
+}
+
+/// The bytes of a small file; `None` if it is not there.
+pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
+    const LIMIT: u64 = 1 << 20;
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open", path.display(), e)),
+    };
+    let mut bytes = Vec::new();
+    let read =
+        file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path.display(), e))?;
+    if read as u64 > LIMIT {
+        return Err(Error::Config(format!(
+            "{} is over 1 MiB, which none of ferrowal's small files is",
+            path.display()
+        )));
+    }
+    Ok(Some(bytes))
+}
+
+/// Removes what a failed step left. Its own failure adds nothing to the error that is on its way up.
+pub(super) fn remove_quietly(path: &Path) {
+    if let Err(e) = fs::remove_file(path) {
+        log::debug!("left {} behind: {e}", path.display());
+    }
+}
+
+/// Bytes that an ordinary user may still take.
+pub(super) fn available(path: &Path) -> Result<u64> {
+    let s = rustix::fs::statvfs(path)
+        .map_err(|e| Error::io("look at the file system of", path.display(), e.into()))?;
+    Ok(s.f_bavail.saturating_mul(s.f_frsize))
+}
+
+/// What kind of file system holds `path`, as far as it matters for a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// flock may not reach other hosts.
+    Network(&'static str),
+    /// Gone with the machine or the container.
+    Volatile(&'static str),
+    Local,
+}
+
+pub(super) fn kind(path: &Path) -> Result<Kind> {
+    let s = rustix::fs::statfs(path)
+        .map_err(|e| Error::io("look at the file system of", path.display(), e.into()))?;
+    Ok(match s.f_type as u64 & 0xffff_ffff {
+        0x6969 => Kind::Network("NFS"),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Kind::Network("CIFS"),
+        0x6573_5546 => Kind::Network("FUSE"),
+        0x0102_1997 => Kind::Network("9p"),
+        0x0102_1994 => Kind::Volatile("tmpfs"),
+        0x8584_58f6 => Kind::Volatile("ramfs"),
+        0x794c_7630 => Kind::Volatile("overlay"),
+        _ => Kind::Local,
+    })
+}

@@ -1,0 +1,173 @@
+//! The seam below the log: where segments live.
+//!
+//! [`Home`] is one application's directory, [`Storage`] the segments of one writer in it, [`SegmentWrite`] one segment
+//! being written. Every call blocks and may be made from several threads; what runs at once is the log's choice, within
+//! [`Traits::in_flight`]. A storage knows nothing of frames and groups: to it a segment is a header block, bytes at
+//! offsets, and a block at the end.
+//!
+//! What a storage promises:
+//! * `create` fails if the name is taken, and the segment is durable under its name, header included, when it returns.
+//! * `write` with a [`Barrier::Yes`] returns `Ok` only when these bytes, and all earlier ones of the segment, are durable.
+//! * After the first failed write or barrier a segment refuses every other one ([`Poisoned`]): a barrier is never
+//!   retried, since the kernel may have marked the lost pages clean.
+//! * A read error is an error. It is never reported as absence, nor as zeros.
+
+pub(crate) mod local;
+mod poison;
+
+use std::{fmt::Debug, io::IoSlice, sync::Arc, time::Duration};
+
+use uuid::Uuid;
+
+use crate::error::Result;
+
+pub(crate) use poison::Poisoned;
+
+/// What a kind of storage can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// Groups are padded to multiples of this.
+    pub(crate) block: u32,
+    /// Groups that may be at the device at once: more than one only where each write returns its own error.
+    pub(crate) in_flight: usize,
+}
+
+/// Which writer's segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Which {
+    /// The driver's log.
+    Driver,
+    /// The log of one receiver writer.
+    Receiver(Uuid),
+}
+
+/// Whether a write must be durable when it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Barrier {
+    No,
+    Yes,
+}
+
+/// How a segment's space is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Preallocate {
+    /// Written with zeros, so that a later barrier moves no metadata. The size is a wish: a nearly full volume gives less.
+    Zeroed,
+    /// Reserved without being written: for one record of exactly this size.
+    Reserved,
+}
+
+/// A segment that a listing found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) id: u64,
+    /// Bytes, preallocated space included.
+    pub(crate) length: u64,
+}
+
+/// The right to write one writer's segments; given back when dropped.
+pub(crate) trait Claim: Send + Sync + Debug {}
+
+/// One application's directory.
+pub(crate) trait Home: Send + Sync + Debug {
+    /// The directory, for messages.
+    fn place(&self) -> String;
+
+    /// Looks, without creating anything, at what would make the first write fail.
+    fn check(&self) -> Result<()>;
+
+    /// The log's uuid, if there is a log.
+    fn log_id(&self) -> Result<Option<Uuid>>;
+
+    /// The log's uuid, made once and exclusively.
+    fn make_log_id(&self) -> Result<Uuid>;
+
+    /// A small file's bytes, if it is there.
+    fn small_file(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Every receiver writer that has a directory, in no order.
+    fn writers(&self) -> Result<Vec<Uuid>>;
+
+    /// The segments of `which`. Creates nothing.
+    fn storage(&self, which: Which) -> Arc<dyn Storage>;
+
+    /// Claims the right to write, making the writer's directory, and waits for a live owner up to `wait`.
+    fn claim(&self, which: Which, wait: Duration) -> Result<Box<dyn Claim>>;
+
+    /// Waits up to `wait` until no live owner holds the claim; creates nothing and claims nothing.
+    fn await_unclaimed(&self, which: Which, wait: Duration) -> Result<()>;
+
+    /// Claims a writer that is gone; `None` while it lives or when there is none.
+    fn claim_gone(&self, which: Which) -> Result<Option<Box<dyn Claim>>>;
+
+    /// Remembers, durably, that a receiver writer was cleaned as a whole.
+    fn note_removed(&self, writer: Uuid) -> Result<()>;
+
+    /// Removes a receiver writer's directory, which must hold no segment any more.
+    fn remove_writer(&self, writer: Uuid, claim: Box<dyn Claim>) -> Result<()>;
+
+    /// Whether a record of an absent writer was cleaned: only a durable note proves it.
+    fn was_removed(&self, writer: Uuid) -> Result<bool>;
+
+    /// Keeps a copy of `bytes` aside, durably, under a name made of `label`; gives the name.
+    fn quarantine(&self, label: &str, bytes: &mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<String>;
+}
+
+/// The segments of one writer.
+pub(crate) trait Storage: Send + Sync + Debug {
+    /// What this storage can do.
+    fn traits(&self) -> Traits;
+
+    /// The directory, for messages.
+    fn place(&self) -> String;
+
+    /// All segments, by id. Empty where there is no directory.
+    fn list(&self) -> Result<Vec<Listed>>;
+
+    /// Makes segment `id` of about `wish` bytes and not under `least`, exclusively, beginning with `header`. Durable
+    /// under its name on return.
+    fn create(
+        &self,
+        id: u64,
+        wish: u64,
+        least: u64,
+        how: Preallocate,
+        header: &[u8],
+    ) -> Result<Box<dyn SegmentWrite>>;
+
+    /// Opens a segment for reading.
+    fn open(&self, id: u64) -> Result<Arc<dyn SegmentRead>>;
+
+    /// Fixes the segment's length: writes `footer` at `end`, makes it durable, and gives back what lies behind it.
+    fn seal(&self, id: u64, end: u64, footer: &[u8]) -> Result<()>;
+
+    /// Deletes segments, in this order. What is absent is fine. Durable on return.
+    fn delete(&self, ids: &[u64]) -> Result<()>;
+
+    /// Keeps a small segment in reserve for a full volume, so that a log that must write in order to be cleaned can.
+    fn keep_reserve(&self) -> Result<()>;
+}
+
+/// A segment being written.
+pub(crate) trait SegmentWrite: Send + Sync + Debug {
+    /// Bytes, header and footer blocks included.
+    fn size(&self) -> u64;
+
+    /// Writes all of `bytes` at `offset`; with a barrier, durably.
+    fn write(&self, offset: u64, bytes: &mut [IoSlice<'_>], barrier: Barrier) -> Result<()>;
+}
+
+/// A segment being read.
+pub(crate) trait SegmentRead: Send + Sync + Debug {
+    /// Bytes now, preallocated space included.
+    fn size(&self) -> Result<u64>;
+
+    /// Reads at `offset`; fewer bytes than asked only at the end.
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize>;
+
+    /// Reads at `offset` into `head` and then `body`, in one call to the device.
+    fn read_two(&self, offset: u64, head: &mut [u8], body: &mut [u8]) -> Result<usize>;
+
+    /// Makes what was read durable, before it is trusted: a killed writer's last bytes may be in the cache alone.
+    fn settle(&self) -> Result<()>;
+}
