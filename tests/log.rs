@@ -1,5 +1,7 @@
 //! The log's behaviour as its callers see it: what is written comes back, in order, until it is cleaned.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use std::{fs, sync::Arc, thread};

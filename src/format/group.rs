@@ -14,7 +14,7 @@
 //! 64 threshold  i64   effective clean threshold, i64::MIN for none
 //! 72 low water  u64   segments below this number were cleaned
 //! 80 base       u64   sequence of the first group that was submitted to this segment
-//! 88 zero       8 bytes
+//! 88 first      u64   sequence of the oldest group that was neither cleaned nor of an earlier generation
 //! ```
 
 use crc32fast::Hasher;
@@ -39,6 +39,7 @@ pub(crate) struct GroupHeader {
     pub(crate) threshold: i64,
     pub(crate) low_water: u64,
     pub(crate) base: u64,
+    pub(crate) first: u64,
 }
 
 impl GroupHeader {
@@ -62,6 +63,7 @@ impl GroupHeader {
         b[64..72].copy_from_slice(&self.threshold.to_le_bytes());
         b[72..80].copy_from_slice(&self.low_water.to_le_bytes());
         b[80..88].copy_from_slice(&self.base.to_le_bytes());
+        b[88..96].copy_from_slice(&self.first.to_le_bytes());
         let crc = Self::crc(&b, place, offset);
         b[4..8].copy_from_slice(&crc.to_le_bytes());
         b
@@ -91,6 +93,7 @@ impl GroupHeader {
             threshold: f.i64(64),
             low_water: f.u64(72),
             base: f.u64(80),
+            first: f.u64(88),
         })
     }
 }

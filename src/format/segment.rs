@@ -101,7 +101,7 @@ pub(crate) struct Footer {
     pub(crate) bytes: u64,
     /// Sequence of the first group that was submitted to this segment: makes every group from it on void in earlier
     /// segments. Equal to `next` where there is none.
-    pub(crate) first: u64,
+    pub(crate) base: u64,
     /// One past the sequence of the last group.
     pub(crate) next: u64,
     pub(crate) min_time: i64,
@@ -109,6 +109,8 @@ pub(crate) struct Footer {
     pub(crate) watermark: u64,
     pub(crate) threshold: i64,
     pub(crate) low_water: u64,
+    /// Sequence of the oldest group that was neither cleaned nor of an earlier generation; 0 if not known.
+    pub(crate) first: u64,
     /// Wall clock, milliseconds since 1970: for people only.
     pub(crate) sealed: u64,
 }
@@ -122,7 +124,7 @@ impl Footer {
     /// Reads a footer; `None` unless it was written at exactly this place.
     pub(crate) fn decode(block: &[u8], place: &Place, offset: u64) -> Option<Footer> {
         let footer: Footer = open(FOOTER_MAGIC, block, |crc| place.bind(crc, offset)).ok()?;
-        (footer.end == offset && footer.first <= footer.next).then_some(footer)
+        (footer.end == offset && footer.base <= footer.next).then_some(footer)
     }
 }
 

@@ -51,9 +51,20 @@ impl SegmentState {
     /// The sequence of the first group ever submitted here, as far as anything here proves it.
     pub(crate) fn base(&self) -> Option<u64> {
         match &self.content {
-            Content::Sealed(f) => (f.first < f.next).then_some(f.first),
+            Content::Sealed(f) => (f.base < f.next).then_some(f.base),
             Content::Walked { groups, footer, .. } => {
-                groups.first().map(|g| g.header.base).or(footer.filter(|f| f.first < f.next).map(|f| f.first))
+                groups.first().map(|g| g.header.base).or(footer.filter(|f| f.base < f.next).map(|f| f.base))
+            }
+            Content::Unreadable => None,
+        }
+    }
+
+    /// The oldest sequence that counts, as far as anything here says.
+    fn first(&self) -> Option<u64> {
+        match &self.content {
+            Content::Sealed(f) => Some(f.first),
+            Content::Walked { groups, footer, .. } => {
+                groups.iter().map(|g| g.header.first).chain(footer.map(|f| f.first)).max()
             }
             Content::Unreadable => None,
         }
@@ -98,6 +109,8 @@ pub(crate) struct Analysis {
     pub(crate) newest: u64,
     pub(crate) generation: u64,
     pub(crate) epoch: u64,
+    /// The first sequence that counts; 0 where no group says so.
+    pub(crate) first: u64,
     /// One past the last sequence that counts.
     pub(crate) end: u64,
     pub(crate) threshold: i64,
@@ -129,6 +142,7 @@ pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
         segments: Vec::with_capacity(listed.len()),
         generation: 1,
         epoch: 0,
+        first: 0,
         end: 1,
         threshold: i64::MIN,
         low_water: 0,
@@ -296,8 +310,8 @@ impl Analysis {
             let first = self.low_water;
             findings.push(self.finding(first, 0, true, "the segment is missing".into()));
         }
-        let first = self.segments.iter().filter(current).find_map(SegmentState::base);
-        let mut expected = first.unwrap_or_else(|| {
+        let first = self.segments.iter().filter(current).filter_map(SegmentState::first).max().unwrap_or(0);
+        let mut expected = Some(first).filter(|f| *f > 0).unwrap_or_else(|| {
             // No group in this generation yet: go on behind what came before.
             self.segments
                 .iter()
@@ -317,7 +331,7 @@ impl Analysis {
                 findings.push(self.finding(id, 0, true, "the segment's header does not check".into()));
             }
             if let Content::Sealed(f) = &segment.content {
-                let (first, next) = (f.first, f.next.min(segment.void_from));
+                let (first, next) = (f.base, f.next.min(segment.void_from));
                 if first < next {
                     if first > expected && end.is_none() {
                         findings.push(self.gap(last, expected, first, watermark, &mut end));
@@ -357,6 +371,7 @@ impl Analysis {
                 }
             }
         }
+        self.first = first;
         self.findings = findings;
     }
 
@@ -388,7 +403,8 @@ impl Analysis {
                 Content::Sealed(_) => {}
             }
         }
-        (last.0, last.1, "the bytes are missing".into())
+        let first = self.segments.first().map_or(0, |s| s.listed.id);
+        (last.0.max(first), last.1, "the bytes are missing".into())
     }
 
     fn finding(&self, segment: u64, offset: u64, corrupt: bool, detail: String) -> Finding {

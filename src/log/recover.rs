@@ -51,7 +51,9 @@ pub(crate) fn recover(
         let kept = settle_segment(home, storage, which, &analysis, segment, &mut report)?;
         if kept {
             let size = segment.listed.length;
-            recovered.push(Segment::recovered(segment.place, size, segment.max_time()));
+            let counts = segment.generation == analysis.generation && !(fresh && analysis.has_records());
+            let base = if counts { segment.base().unwrap_or(0) } else { 0 };
+            recovered.push(Segment::recovered(segment.place, size, segment.max_time(), base));
         }
     }
     let mut generation = analysis.generation;
@@ -169,7 +171,7 @@ fn settle_segment(
         groups: kept.len() as u64,
         records: kept.iter().map(|g| u64::from(g.header.records)).sum(),
         bytes: kept.iter().map(|g| g.header.length.saturating_sub(overhead(g.header.frames))).sum(),
-        first: base,
+        base,
         next,
         min_time: kept
             .iter()
@@ -181,6 +183,7 @@ fn settle_segment(
         watermark: analysis.end,
         threshold: analysis.threshold,
         low_water: analysis.low_water,
+        first: analysis.first,
         sealed: super::wall_clock(),
     };
     storage.seal(id, end, &footer.encode(&segment.place, end, segment.block))?;

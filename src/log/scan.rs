@@ -147,13 +147,14 @@ impl Writer {
         let current = analysis.generation;
         let pending =
             std::mem::take(&mut analysis.segments).into_iter().filter(|s| s.generation == current).collect();
+        let expected = (analysis.first > 0).then_some(analysis.first);
         Ok(Some(Writer {
             source,
             analysis,
             pending,
             segment: None,
             group: None,
-            expected: None,
+            expected,
             last_bad: None,
             preface,
         }))

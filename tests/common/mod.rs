@@ -1,5 +1,5 @@
 //! What the tests share: directories, options, records that can be recognised.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

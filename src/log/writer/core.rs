@@ -460,6 +460,7 @@ impl Core {
         let (watermark, threshold, low_water) =
             (self.acked, self.thresholds.effective(), self.segments.low_water());
         let sequence = self.sequence;
+        let first = self.segments.first_sequence();
         let (Some(active), Some(head)) = (self.segments.active_mut(), self.queue.pop_front()) else {
             return Step::Idle(None);
         };
@@ -473,6 +474,7 @@ impl Core {
             threshold,
             low_water,
             base: active.base,
+            first: first.unwrap_or(active.base),
             footprint,
         };
         let Some(write) = active.write.clone() else { return Step::Idle(None) };

@@ -78,6 +78,8 @@ pub(crate) struct Stamp {
     pub(crate) low_water: u64,
     /// Sequence of the segment's first group.
     pub(crate) base: u64,
+    /// Sequence of the oldest group that counts.
+    pub(crate) first: u64,
     /// Bytes from the header to the end of the padding.
     pub(crate) footprint: u64,
 }
@@ -98,6 +100,7 @@ impl Stamp {
             threshold: self.threshold,
             low_water: self.low_water,
             base: self.base,
+            first: self.first,
         };
         header.encode(&self.place, self.offset)
     }

@@ -38,7 +38,7 @@ pub(crate) struct Segment {
     /// Largest record time submitted.
     pub(crate) running_max: i64,
     pub(crate) state: State,
-    /// Sequence of the first group submitted; 0 before there is one.
+    /// Sequence of the first group submitted; 0 before there is one, and in segments of earlier generations.
     pub(crate) base: u64,
     groups: u64,
     records: u64,
@@ -51,8 +51,8 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// A segment that recovery found, sealed.
-    pub(crate) fn recovered(place: Place, size: u64, max_time: i64) -> Segment {
-        Segment { state: State::Sealed, max_time, ..Segment::new(place, None, size, size) }
+    pub(crate) fn recovered(place: Place, size: u64, max_time: i64, base: u64) -> Segment {
+        Segment { state: State::Sealed, max_time, base, ..Segment::new(place, None, size, size) }
     }
 
     fn new(place: Place, write: Option<Arc<Poisoned>>, size: u64, end: u64) -> Segment {
@@ -124,6 +124,11 @@ impl Segments {
         self.low_water
     }
 
+    /// The sequence of the oldest group that counts, if there is one yet.
+    pub(crate) fn first_sequence(&self) -> Option<u64> {
+        self.list.iter().find(|s| s.base > 0 && s.state != State::Doomed).map(|s| s.base)
+    }
+
     /// The size that the next segment should have.
     pub(crate) fn wish(&self, most: u64) -> u64 {
         self.wish.min(most)
@@ -189,22 +194,24 @@ impl Segments {
     /// The oldest segment that needs a footer, with what the footer says.
     pub(crate) fn next_to_seal(&mut self, acked: u64, threshold: i64) -> Option<(Place, Footer)> {
         let low_water = self.low_water;
+        let oldest = self.first_sequence().unwrap_or(0);
         let segment = self.list.iter_mut().find(|s| s.state == State::Retired && s.flying == 0)?;
         segment.state = State::Sealing;
         segment.write = None;
-        let (first, next) = if segment.groups == 0 { (acked, acked) } else { (segment.base, segment.next) };
+        let (base, next) = if segment.groups == 0 { (acked, acked) } else { (segment.base, segment.next) };
         let footer = Footer {
             end: segment.end,
             groups: segment.groups,
             records: segment.records,
             bytes: segment.bytes,
-            first,
+            base,
             next,
             min_time: segment.min_time,
             max_time: segment.max_time,
             watermark: acked,
             threshold,
             low_water,
+            first: oldest,
             sealed: 0,
         };
         Some((segment.place, footer))
