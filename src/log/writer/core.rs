@@ -36,6 +36,8 @@ use crate::{
 const FULL_RETRY: Duration = Duration::from_millis(100);
 /// Pause after a failed attempt, times the number of failures so far.
 const FAILURE_PAUSE: Duration = Duration::from_millis(20);
+/// Blocks of every segment that only marks may take: on a full volume nothing can be freed before one is written.
+const MARK_ROOM: u64 = 4;
 /// How long a failed preparation in the background is left alone.
 const PREPARE_RETRY: Duration = Duration::from_secs(1);
 
@@ -100,12 +102,8 @@ pub(crate) enum Reserved {
 
 #[derive(Debug)]
 struct Flight {
-    group: Arc<Group>,
-    sequence: u64,
-    segment: u64,
-    frames: u64,
-    max_time: i64,
-    watermark: u64,
+    queued: Queued,
+    stamp: Stamp,
     state: FlightState,
 }
 
@@ -149,6 +147,15 @@ struct Failing {
     error: Error,
 }
 
+/// A group without records, for what its header says. It has no members: the housekeeper sees to it.
+#[derive(Debug)]
+struct Mark {
+    queued: Queued,
+    /// Whether it lets space be freed: then it may take the room that segments keep for that.
+    frees: bool,
+    submitted: bool,
+}
+
 /// One round of cleaning: make the mark durable, delete, collect, tell who waits.
 #[derive(Debug, Default)]
 struct Cleaning {
@@ -165,13 +172,13 @@ struct Round {
     gates: Vec<Arc<Gate>>,
     phase: Phase,
     insist: bool,
+    frees: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Mark,
-    /// Waits for this sequence to be acknowledged.
-    Marking(u64),
+    /// Until a group that carries the new low-water mark is acknowledged.
+    Marking,
     Delete,
     Deleting,
     Collect,
@@ -204,7 +211,11 @@ pub(crate) struct Core {
     failing: Option<Failing>,
     thresholds: Thresholds,
     cleaning: Cleaning,
-    marks: Vec<usize>,
+    mark: Option<Mark>,
+    mark_failed: bool,
+    /// What the last acknowledged groups carry.
+    durable_low_water: u64,
+    durable_threshold: i64,
     busy: bool,
     closing: bool,
     fatal: Option<Error>,
@@ -243,7 +254,10 @@ impl Core {
             failing: None,
             thresholds,
             cleaning: Cleaning::default(),
-            marks: Vec::new(),
+            mark: None,
+            mark_failed: false,
+            durable_low_water: 0,
+            durable_threshold: i64::MIN,
             busy: false,
             closing: false,
             fatal: None,
@@ -362,17 +376,14 @@ impl Core {
         self.wakes.push(Wake::Poke(self.housekeeper.clone()));
     }
 
-    /// Pokes a waiter that can carry on: one of the first group that has members, and the housekeeper for marks.
+    /// Pokes a waiter that can carry on: one of the first group that waits, and the housekeeper for a mark.
     fn poke_waiters(&mut self) {
-        for queued in &self.queue {
-            self.wakes.push(Wake::Poke(queued.group.gate.clone()));
-            if !self.marks.contains(&address(&queued.group)) {
-                return;
-            }
-            self.wakes.push(Wake::Poke(self.housekeeper.clone()));
+        let first = self.queue.front().map(|q| &q.group).or(self.filling.as_ref().map(Filling::group));
+        if let Some(group) = first {
+            self.wakes.push(Wake::Poke(group.gate.clone()));
         }
-        if let Some(filling) = &self.filling {
-            self.wakes.push(Wake::Poke(filling.group().gate.clone()));
+        if self.mark.is_some() {
+            self.wake_housekeeper();
         }
         if self.closing {
             self.wakes.push(Wake::PokeAll(self.drained.clone()));
@@ -383,8 +394,7 @@ impl Core {
 
     /// The next write, or what must happen before it.
     fn next_write(&mut self, now: Instant, worker: Worker) -> Step<Op> {
-        let in_trouble = self.flying.iter().any(|f| f.state == FlightState::Failed);
-        if in_trouble || self.flying.len() >= self.config.in_flight {
+        if !self.can_fly() {
             return Step::Idle(None);
         }
         if self.queue.is_empty() && self.filling.as_ref().is_some_and(|f| !f.is_empty()) {
@@ -397,51 +407,51 @@ impl Core {
         }
         let footprint = GroupHeader::footprint(head.frames, self.config.block);
         let max_time = head.max_time;
-        if self.segments.active().is_some_and(|a| !a.takes(footprint, max_time, &self.config)) {
-            self.segments.retire();
-            self.wake_housekeeper();
+        let fits = self.segments.active().is_some_and(|a| a.takes(footprint, max_time, &self.config));
+        match if fits { None } else { self.next_segment(now, footprint) } {
+            Some(step) => step,
+            None => match self.queue.pop_front() {
+                Some(head) => self.submit(now, head, footprint),
+                None => Step::Idle(None),
+            },
         }
-        if self.segments.active().is_none()
-            && let Some(step) = self.next_segment(now, footprint)
-        {
-            return step;
-        }
-        self.submit(now, footprint)
     }
 
-    /// Makes a segment active; gives a step if that needs one.
+    /// Whether a group may be submitted now.
+    fn can_fly(&self) -> bool {
+        let in_trouble = self.flying.iter().any(|f| f.state == FlightState::Failed);
+        !in_trouble && self.flying.len() < self.config.in_flight
+    }
+
+    /// Makes another segment active, in which a group of this size fits; gives a step if that needs one. The one that is
+    /// active stays until there is another: on a full volume it takes the mark that lets space be freed.
     fn next_segment(&mut self, now: Instant, footprint: u64) -> Option<Step<Op>> {
         let block = u64::from(self.config.block);
-        let least = block + footprint + block;
+        let least = footprint + (2 + MARK_ROOM) * block;
         match std::mem::replace(&mut self.ready, Ready::None) {
             Ready::Creating => {
                 self.ready = Ready::Creating;
-                Some(Step::Idle(None))
+                return Some(Step::Idle(None));
             }
-            Ready::Segment { id, write } if write.size() >= least => {
+            Ready::Segment { id, write } => {
+                let fits = write.size() >= least;
+                self.segments.retire();
                 self.segments.activate(id, write, block);
                 self.wake_housekeeper();
-                None
-            }
-            other => {
-                if let Ready::Segment { id, write } = other {
-                    // Too small for this group: it stays, empty, and is sealed and cleaned like any other.
-                    self.segments.activate(id, write, block);
-                    self.segments.retire();
-                    self.wake_housekeeper();
+                if fits {
+                    return None;
                 }
-                match &self.failing {
-                    Some(f)
-                        if now >= f.since + self.config.write_timeout
-                            || f.count >= self.config.max_failures =>
-                    {
-                        self.give_up(now);
-                        Some(Step::Idle(None))
-                    }
-                    Some(f) if now < f.retry => Some(Step::Idle(Some(f.retry))),
-                    _ => Some(Step::Do(self.create(least, false))),
-                }
+                // Too small for this group, but it has an id: it stays in its place, empty but for marks.
             }
+            Ready::None => {}
+        }
+        match &self.failing {
+            Some(f) if now >= f.since + self.config.write_timeout || f.count >= self.config.max_failures => {
+                self.give_up(now);
+                Some(Step::Idle(None))
+            }
+            Some(f) if now < f.retry => Some(Step::Idle(Some(f.retry))),
+            _ => Some(Step::Do(self.create(least, false))),
         }
     }
 
@@ -456,15 +466,16 @@ impl Core {
         Op::Create { id: self.segments.take_id(), wish, least, how, background }
     }
 
-    fn submit(&mut self, now: Instant, footprint: u64) -> Step<Op> {
+    fn submit(&mut self, now: Instant, queued: Queued, footprint: u64) -> Step<Op> {
         let (watermark, threshold, low_water) =
             (self.acked, self.thresholds.effective(), self.segments.low_water());
-        let sequence = self.sequence;
-        let first = self.segments.first_sequence();
-        let (Some(active), Some(head)) = (self.segments.active_mut(), self.queue.pop_front()) else {
+        let (sequence, first) = (self.sequence, self.segments.first_sequence());
+        let Some((active, write)) = self.segments.active_mut().and_then(|a| a.write.clone().map(|w| (a, w)))
+        else {
+            self.queue.push_front(queued);
             return Step::Idle(None);
         };
-        let offset = active.place_group(sequence, footprint, head.max_time);
+        let offset = active.place_group(sequence, footprint, queued.max_time);
         let stamp = Stamp {
             place: active.place,
             offset,
@@ -477,33 +488,25 @@ impl Core {
             first: first.unwrap_or(active.base),
             footprint,
         };
-        let Some(write) = active.write.clone() else { return Step::Idle(None) };
-        self.flying.push_back(Flight {
-            group: head.group.clone(),
-            sequence,
-            segment: active.place.segment,
-            frames: head.frames,
-            max_time: head.max_time,
-            watermark,
-            state: FlightState::Writing,
-        });
+        let group = queued.group.clone();
+        self.flying.push_back(Flight { queued, stamp, state: FlightState::Writing });
         self.sequence += 1;
         self.last_write = Some(now);
-        Step::Do(Op::Write { group: head.group, segment: write, stamp })
+        Step::Do(Op::Write { group, segment: write, stamp })
     }
 
     // ---- how writes went -----------------------------------------------------------------------------------------
 
     fn written(&mut self, now: Instant, sequence: u64, result: Result<(Placed, Written)>) {
-        let Some(flight) = self.flying.iter_mut().find(|f| f.sequence == sequence) else { return };
+        let Some(flight) = self.flying.iter_mut().find(|f| f.stamp.sequence == sequence) else { return };
         match result {
             Ok((placed, written)) => {
                 flight.state = FlightState::Durable(written);
-                flight.group.answer(Ok(placed));
+                flight.queued.group.answer(Ok(placed));
             }
             Err(error) => {
                 flight.state = FlightState::Failed;
-                let segment = flight.segment;
+                let segment = flight.stamp.place.segment;
                 self.segments.poison(segment);
                 self.note_failure(now, error);
             }
@@ -513,22 +516,28 @@ impl Core {
 
     /// Answers what is durable in sequence; once a failure is the oldest and nothing is at the device, sends again.
     fn settle(&mut self, now: Instant) {
-        while let Some(front) = self.flying.front() {
-            let FlightState::Durable(written) = front.state else { break };
-            let Some(flight) = self.flying.pop_front() else { break };
-            self.acked = flight.sequence + 1;
+        while let Some(Flight { state: FlightState::Durable(written), .. }) = self.flying.front() {
+            let written = *written;
+            let Some(Flight { queued, stamp, .. }) = self.flying.pop_front() else { break };
+            self.acked = stamp.sequence + 1;
             self.failing = None;
-            self.segments.acknowledge(flight.segment, flight.sequence, &written);
+            self.segments.acknowledge(stamp.place.segment, stamp.sequence, &written);
+            self.durable_low_water = self.durable_low_water.max(stamp.low_water);
+            self.durable_threshold = self.durable_threshold.max(stamp.threshold);
             let all_covered = self.last_record < self.covered;
-            self.covered = flight.watermark;
+            self.covered = stamp.watermark;
             if written.records > 0 {
-                self.last_record = flight.sequence;
+                self.last_record = stamp.sequence;
                 // The housekeeper sets its clock by the first record that is not covered; after that it looks by itself.
                 if all_covered {
                     self.wake_housekeeper();
                 }
             }
-            self.release(&flight.group);
+            // A round of cleaning may have waited for just this.
+            if self.cleaning.round.as_ref().is_some_and(|r| r.phase == Phase::Marking) {
+                self.wake_housekeeper();
+            }
+            self.release(&queued.group);
         }
         let broken = self.flying.iter().any(|f| f.state == FlightState::Failed);
         if broken && self.flying.iter().all(|f| f.state != FlightState::Writing) {
@@ -543,9 +552,8 @@ impl Core {
             self.pool.give(buffer);
             self.feed();
         }
-        let marks = self.marks.len();
-        self.marks.retain(|m| *m != address(group));
-        if self.marks.len() < marks {
+        if self.mark.as_ref().is_some_and(|m| Arc::ptr_eq(&m.queued.group, group)) {
+            self.mark = None;
             self.wake_housekeeper();
         }
         self.wakes.push(Wake::Open(group.gate.clone()));
@@ -555,26 +563,26 @@ impl Core {
     /// with the error. Either way the first of their sequences is used again, and void in the segments left behind.
     fn send_again(&mut self, now: Instant) {
         let flights: Vec<Flight> = self.flying.drain(..).collect();
-        self.sequence = flights.first().map_or(self.sequence, |f| f.sequence);
+        self.sequence = flights.first().map_or(self.sequence, |f| f.stamp.sequence);
         for flight in &flights {
-            self.segments.poison(flight.segment);
+            self.segments.poison(flight.stamp.place.segment);
         }
         let over = self.failing.as_ref().is_none_or(|f| {
             f.count >= self.config.max_failures || now >= f.since + self.config.write_timeout
         });
+        let error = self.failing.as_ref().map(|f| f.error.clone());
+        let error = error.unwrap_or_else(|| Error::Internal("a write failed without an error".into()));
         if over {
-            let error = self.failing.take().map_or_else(|| Error::Internal("no failure".into()), |f| f.error);
-            for flight in flights {
-                flight.group.answer(Err(error.clone()));
-                self.release(&flight.group);
-            }
-        } else {
-            for flight in flights.into_iter().rev() {
-                self.queue.push_front(Queued {
-                    group: flight.group,
-                    frames: flight.frames,
-                    max_time: flight.max_time,
-                });
+            self.failing = None;
+        }
+        for Flight { queued, .. } in flights.into_iter().rev() {
+            let is_mark = self.mark.as_ref().is_some_and(|m| Arc::ptr_eq(&m.queued.group, &queued.group));
+            if over || is_mark {
+                self.mark_failed |= is_mark;
+                queued.group.answer(Err(error.clone()));
+                self.release(&queued.group);
+            } else {
+                self.queue.push_front(queued);
             }
         }
     }
@@ -598,10 +606,13 @@ impl Core {
         } else {
             failing.error
         };
-        while let Some(queued) = self.queue.pop_front() {
+        let mark = self.mark.take_if(|m| !m.submitted).map(|m| m.queued);
+        self.mark_failed |= mark.is_some();
+        for queued in std::mem::take(&mut self.queue).into_iter().chain(mark) {
             queued.group.answer(Err(error.clone()));
             self.release(&queued.group);
         }
+        self.last_write = Some(now);
         self.poke_waiters();
     }
 
@@ -642,32 +653,55 @@ impl Core {
             }
         }
         // The last record's group is durable, but nothing after it says so yet.
-        if self.last_record >= self.covered && self.queue.is_empty() && !self.closing {
+        let silent = self.queue.is_empty() && self.flying.is_empty() && self.filling.is_none();
+        if self.last_record >= self.covered && silent && !self.closing && self.failing.is_none() {
             let due = self.last_write.map_or(now, |t| t + self.config.idle_mark);
             if now < due {
                 again.push(due);
-            } else if self.flying.is_empty() {
+            } else {
                 self.pool.trim();
-                self.push_mark();
+                self.make_mark(false);
             }
         }
-        if self.queue.front().is_some_and(|q| self.marks.contains(&address(&q.group))) {
-            return match self.next_write(now, Worker::Housekeeper) {
-                Step::Idle(at) => Step::Idle(at.into_iter().chain(again).min()),
-                step => step,
-            };
+        match self.next_mark(now) {
+            Step::Idle(at) => Step::Idle(at.into_iter().chain(again).min()),
+            step => step,
         }
-        Step::Idle(again.into_iter().min())
     }
 
-    /// Queues a group without records; gives its sequence-to-be, or none without memory.
-    fn push_mark(&mut self) -> bool {
-        let Some(buffer) = self.pool.take() else { return false };
-        self.close_filling();
-        let group = Filling::new(buffer).close();
-        self.marks.push(address(&group));
-        self.queue.push_back(Queued { group, frames: 0, max_time: i64::MIN });
-        true
+    /// Prepares a group without records, unless one is under way or there is no memory now.
+    fn make_mark(&mut self, frees: bool) {
+        if let Some(mark) = &mut self.mark {
+            mark.frees |= frees;
+            return;
+        }
+        if let Some(buffer) = self.pool.take() {
+            let group = Filling::new(buffer).close();
+            self.mark = Some(Mark {
+                queued: Queued { group, frames: 0, max_time: i64::MIN },
+                frees,
+                submitted: false,
+            });
+        }
+    }
+
+    /// Submits the mark, ahead of groups that wait for a segment.
+    fn next_mark(&mut self, now: Instant) -> Step<Op> {
+        let can_fly = self.can_fly();
+        let Some(mark) = self.mark.as_mut().filter(|m| can_fly && !m.submitted) else {
+            return Step::Idle(None);
+        };
+        let footprint = GroupHeader::footprint(0, self.config.block);
+        let room = if mark.frees { 0 } else { MARK_ROOM };
+        let fits = self.segments.active().is_some_and(|a| a.has_room(footprint, room, &self.config));
+        if !fits && let Some(step) = self.next_segment(now, footprint) {
+            return step;
+        }
+        let Some(mark) = &mut self.mark else { return Step::Idle(None) };
+        mark.submitted = true;
+        let Queued { group, frames, max_time } = &mark.queued;
+        let queued = Queued { group: group.clone(), frames: *frames, max_time: *max_time };
+        self.submit(now, queued, footprint)
     }
 
     fn next_clean_step(&mut self, now: Instant) -> Option<Step<Op>> {
@@ -675,30 +709,31 @@ impl Core {
             let insist = std::mem::take(&mut self.cleaning.insist);
             let gates = std::mem::take(&mut self.cleaning.wanted);
             let doomed = self.segments.doom(self.thresholds.effective());
-            let phase = if doomed || insist { Phase::Mark } else { Phase::Collect };
-            self.cleaning.round = Some(Round { gates, phase, insist });
+            let phase = if doomed || insist { Phase::Marking } else { Phase::Collect };
+            self.mark_failed = false;
+            self.cleaning.round = Some(Round { gates, phase, insist, frees: doomed });
         }
         let round = self.cleaning.round.as_mut()?;
         match round.phase {
-            // The low-water mark is durable before what lies below it goes, so that absence is always explained.
-            Phase::Mark => {
-                let next = self.sequence + self.queue.len() as u64 + u64::from(self.filling.is_some());
-                round.phase = Phase::Marking(next);
-                if !self.push_mark() {
-                    self.cleaning.round.as_mut()?.phase = Phase::Mark;
+            // The low-water mark is durable before what lies below it goes, so that absence is always explained. Any
+            // group carries it; only a silent log needs a mark of its own.
+            Phase::Marking => {
+                let threshold = if round.insist { self.thresholds.effective() } else { i64::MIN };
+                if self.durable_low_water >= self.segments.low_water() && self.durable_threshold >= threshold
+                {
+                    round.phase = Phase::Delete;
+                    return self.next_clean_step(now);
                 }
+                if std::mem::take(&mut self.mark_failed) {
+                    let why = "the mark that must precede it could not be written".to_owned();
+                    self.end_round(Some(Error::Timeout { waited: self.config.write_timeout, detail: why }));
+                    return None;
+                }
+                let frees = round.frees;
+                self.make_mark(frees);
                 None
             }
-            Phase::Marking(sequence) if self.acked > sequence => {
-                round.phase = Phase::Delete;
-                self.next_clean_step(now)
-            }
-            Phase::Marking(_) if self.marks.is_empty() => {
-                // The mark was answered with an error: nothing may be deleted.
-                self.end_round(Some(Error::Internal("the low-water mark could not be written".into())));
-                None
-            }
-            Phase::Marking(_) | Phase::Deleting | Phase::Collecting => None,
+            Phase::Deleting | Phase::Collecting => None,
             Phase::Delete => {
                 let ids = self.segments.doomed();
                 if ids.is_empty() {
@@ -752,9 +787,7 @@ impl Core {
         if waiting || working {
             return if self.config.prepare { Step::Idle(None) } else { self.next_chore(now) };
         }
-        if self.segments.active().is_some() {
-            self.segments.retire();
-        }
+        self.segments.retire();
         if let Some((place, footer)) = self.segments.next_to_seal(self.acked, self.thresholds.effective()) {
             self.busy = true;
             return Step::Do(Op::Seal { place, footer });
@@ -847,7 +880,7 @@ impl Machine for Core {
         self.fatal = Some(error.clone());
         self.close_filling();
         let queued = self.queue.drain(..).map(|q| q.group);
-        let groups: Vec<Arc<Group>> = queued.chain(self.flying.drain(..).map(|f| f.group)).collect();
+        let groups: Vec<Arc<Group>> = queued.chain(self.flying.drain(..).map(|f| f.queued.group)).collect();
         for group in groups {
             group.answer(Err(error.clone()));
             self.wakes.push(Wake::Open(group.gate.clone()));
@@ -870,12 +903,17 @@ pub(crate) fn address(group: &Arc<Group>) -> usize {
 }
 
 impl Segment {
-    /// Whether a group goes into this segment: there is room for it and for the footer, and its time is near enough.
+    /// Whether a group goes into this segment: there is room for it, and its time is near enough.
     fn takes(&self, footprint: u64, max_time: i64, config: &Config) -> bool {
-        let room = self.end + footprint + u64::from(config.block) <= self.size;
         let interval = i64::try_from(config.rolling_interval.as_millis()).unwrap_or(i64::MAX);
         let young =
             max_time == i64::MIN || self.first_time.is_none_or(|t| max_time.saturating_sub(t) < interval);
-        self.state == State::Active && room && young
+        self.has_room(footprint, MARK_ROOM, config) && young
+    }
+
+    /// Whether there is room for a group, for `marks` marks, and for the footer.
+    fn has_room(&self, footprint: u64, marks: u64, config: &Config) -> bool {
+        self.state == State::Active
+            && self.end + footprint + (1 + marks) * u64::from(config.block) <= self.size
     }
 }

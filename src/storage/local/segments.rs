@@ -43,7 +43,10 @@ impl LocalStorage {
     fn prepare(&self, temp: &Path, size: u64, how: Preallocate) -> Result<File> {
         let file = fs::create_new(temp)?;
         match how {
-            Preallocate::Zeroed => fs::zero(&file, temp, size)?,
+            // Reserved first: a full volume shows at once.
+            Preallocate::Zeroed => {
+                fs::reserve(&file, temp, size).and_then(|()| fs::zero(&file, temp, size))?
+            }
             Preallocate::Reserved => fs::reserve(&file, temp, size)?,
         }
         Ok(file)

@@ -1,0 +1,168 @@
+//! A volume that fills: nothing acknowledged is altered, writes fail in bounded time with a typed error, and go on when
+//! there is space again.
+//!
+//! The volume is a tmpfs in a mount namespace of its own, so the test runs itself again under `unshare`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::{
+    env, fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use common::{all, options, record};
+use ferrowal::{Error, Log, Role};
+
+/// Runs the ignored test `name` with a tmpfs of `size` mounted, or says why it cannot.
+fn on_a_small_volume(name: &str, size: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size={size} tmpfs '{dir}' || exit 77; FERROWAL_TEST_DIR='{dir}' exec '{exe}' --exact {name} --ignored --nocapture",
+        dir = dir.path().display(),
+        exe = env::current_exe().unwrap().display()
+    );
+    let user = if rustix_is_root() { "-m" } else { "-rm" };
+    let output = match Command::new("unshare").args([user, "sh", "-c", &script]).output() {
+        Ok(output) => output,
+        Err(e) => return println!("skipped: no unshare here ({e})"),
+    };
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) || text.contains("unshare failed") {
+        return println!("skipped: this machine does not let us mount a tmpfs\n{text}");
+    }
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+fn rustix_is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+fn test_dir() -> Option<String> {
+    env::var("FERROWAL_TEST_DIR").ok()
+}
+
+fn opened(dir: &Path, role: Role) -> Log {
+    let mut options = options(dir, role);
+    options.write_timeout = Duration::from_millis(1500);
+    Log::open(options).unwrap()
+}
+
+#[test]
+fn a_full_volume_fails_writes_in_bounded_time_and_harms_nothing() {
+    on_a_small_volume("fills_up", "24m");
+}
+
+#[test]
+#[ignore = "run by the test above, on a small volume"]
+fn fills_up() {
+    let Some(dir) = test_dir() else { return };
+    for role in [Role::Driver, Role::Receivers] {
+        let path = Path::new(&dir).join(format!("{role:?}"));
+        let log = opened(&path, role);
+        let mut written = Vec::new();
+        let error = loop {
+            let bytes = record(written.len() as u64, 50_000);
+            let began = Instant::now();
+            match log.append(&bytes, written.len() as i64) {
+                Ok(handle) => written.push((handle, bytes)),
+                Err(error) => {
+                    assert!(began.elapsed() < Duration::from_secs(10), "bounded");
+                    break error;
+                }
+            }
+        };
+        assert!(matches!(error, Error::StorageFull { .. }), "{error}");
+        assert!(written.len() > 100, "only {} records on 24 MB", written.len());
+        let check = |log: &Log| {
+            for (handle, bytes) in &written {
+                assert!(log.read(handle).unwrap() == *bytes);
+            }
+            let found = all(log);
+            assert!(found.len() == written.len() && found.iter().zip(&written).all(|(a, (_, b))| a == b));
+        };
+        check(&log);
+        // Still full: the next one waits and fails too, and the log can be read after a restart.
+        assert!(matches!(log.append(&record(0, 50_000), 0), Err(Error::StorageFull { .. })));
+        check(&log);
+        // Space comes back by cleaning: the writer goes on without being opened again.
+        log.clean(written.len() as i64 / 2, true).unwrap();
+        let after = log.append(b"after", i64::MAX / 2).unwrap();
+        assert_eq!(log.read(&after).unwrap(), b"after");
+        log.close().unwrap();
+        let again = opened(&path, role);
+        let kept = all(&again);
+        assert_eq!(kept.len(), written.len() - written.len() / 2 + 1);
+        assert_eq!(kept.last().unwrap(), b"after");
+        again.close().unwrap();
+        fs::remove_dir_all(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_writer_that_waits_for_space_gets_it_from_a_clean() {
+    on_a_small_volume("waits_for_a_clean", "24m");
+}
+
+#[test]
+#[ignore = "run by the test above, on a small volume"]
+fn waits_for_a_clean() {
+    let Some(dir) = test_dir() else { return };
+    let path = Path::new(&dir).join("log");
+    let mut opts = options(&path, Role::Receivers);
+    opts.write_timeout = Duration::from_secs(60);
+    let log = std::sync::Arc::new(Log::open(opts).unwrap());
+    let (told, heard) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn({
+        let log = log.clone();
+        move || {
+            for t in 0..1000 {
+                log.append(&record(t, 50_000), t as i64).unwrap();
+                told.send(t).unwrap();
+            }
+        }
+    });
+    // 50 MB through 24 MB: whenever no record comes for a while the volume is full, and a clean frees it.
+    let mut last = 0;
+    let mut stalls = 0;
+    while last < 999 {
+        match heard.recv_timeout(Duration::from_millis(300)) {
+            Ok(t) => last = t,
+            Err(_) => {
+                stalls += 1;
+                log.clean(last as i64 - 20, false).unwrap();
+            }
+        }
+        assert!(stalls < 200, "stuck at {last}");
+    }
+    writer.join().unwrap();
+    assert!(stalls > 0, "the volume was never full");
+}
+
+#[test]
+fn a_small_volume_holds_steady_writing_and_cleaning() {
+    on_a_small_volume("steady", "24m");
+}
+
+#[test]
+#[ignore = "run by the test above, on a small volume"]
+fn steady() {
+    let Some(dir) = test_dir() else { return };
+    for role in [Role::Driver, Role::Receivers] {
+        let path = Path::new(&dir).join("log");
+        let log = opened(&path, role);
+        for t in 0..3000 {
+            log.append(&record(t, 40_000), t as i64).unwrap();
+            if t % 10 == 0 {
+                log.clean(t as i64 - 20, false).unwrap();
+            }
+        }
+        log.close().unwrap();
+        fs::remove_dir_all(&path).unwrap();
+    }
+}
