@@ -42,6 +42,11 @@ impl Reader {
         open.retain(|_, (_, used)| now.duration_since(*used) < self.keep);
     }
 
+    /// Lets go of segments that were deleted. One of another writer with the same number is simply opened again.
+    pub(crate) fn let_go_of(&self, segments: &[u64]) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, id), _| !segments.contains(id));
+    }
+
     fn cached(&self, key: Key) -> Option<Arc<dyn SegmentRead>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get_mut(&key).map(|(segment, used)| {

@@ -165,7 +165,7 @@ pub(crate) struct Shared {
     /// Held while the writer is opened or closed, never while a record is written.
     changing: Mutex<()>,
     writer: RwLock<Option<Arc<Writer>>>,
-    reader: Reader,
+    reader: Arc<Reader>,
     /// Open instances that did something.
     used: AtomicUsize,
     report: Arc<Mutex<Option<RecoveryReport>>>,
@@ -180,7 +180,7 @@ impl Shared {
             id: OnceCell::new(),
             changing: Mutex::default(),
             writer: RwLock::default(),
-            reader: Reader::new(options.linger),
+            reader: Arc::new(Reader::new(options.linger)),
             used: AtomicUsize::new(0),
             report: Arc::default(),
             noted: Mutex::default(),
@@ -265,7 +265,8 @@ impl Shared {
         let recovered =
             recover(self.home.as_ref(), storage.as_ref(), which, self.options.recovery, scope, fresh)?;
         *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(recovered.report.clone());
-        Writer::start(&self.options, self.home.clone(), which, (log, writer), claim, recovered, prepare)
+        let homes = (self.home.clone(), self.reader.clone());
+        Writer::start(&self.options, homes, which, (log, writer), claim, recovered, prepare)
     }
 
     fn log_id_made(&self) -> Result<Uuid> {

@@ -26,7 +26,9 @@ use self::{
     pool::{BUFFER, Pool},
     segments::Segments,
 };
-use super::{RecordSource, collect::collect, recover::Recovered, threshold::Thresholds, wall_clock};
+use super::{
+    RecordSource, collect::collect, read::Reader, recover::Recovered, threshold::Thresholds, wall_clock,
+};
 use crate::{
     commit::{Commit, Gate},
     error::{Error, Result},
@@ -50,6 +52,7 @@ pub(crate) struct Writer {
 struct Shared {
     commit: Commit<Core>,
     home: Arc<dyn Home>,
+    reader: Arc<Reader>,
     storage: Arc<dyn Storage>,
     which: Which,
     id: Identity,
@@ -74,7 +77,7 @@ impl Writer {
     /// is for a single record.
     pub(crate) fn start(
         options: &Options,
-        home: Arc<dyn Home>,
+        (home, reader): (Arc<dyn Home>, Arc<Reader>),
         which: Which,
         ids: (Uuid, Uuid),
         claim: Box<dyn Claim>,
@@ -105,6 +108,7 @@ impl Writer {
         let shared = Arc::new(Shared {
             commit: Commit::new(core),
             home,
+            reader,
             storage,
             which,
             id,
@@ -294,6 +298,8 @@ impl Shared {
             }
             Op::Delete { ids } => {
                 let result = self.storage.delete(&ids);
+                // A file that a reader holds open keeps its space.
+                self.reader.let_go_of(&ids);
                 self.say(&result);
                 Outcome::Deleted { ids, result }
             }
