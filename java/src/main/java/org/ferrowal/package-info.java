@@ -1,0 +1,2 @@
+/** ferrowal's log for any JVM program. */
+package org.ferrowal;
