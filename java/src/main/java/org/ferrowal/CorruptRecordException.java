@@ -4,7 +4,9 @@ package org.ferrowal;
 public class CorruptRecordException extends LogException {
     private static final long serialVersionUID = 1L;
 
+    /** The damaged segment. */
     private final long segment;
+    /** Byte offset in the segment. */
     private final long offset;
 
     /**

@@ -17,6 +17,7 @@ import java.util.UUID;
  * @param length bytes of the record, 0 to 2^31-1
  * @param crc the frame's checksum
  * @param version format version of the segment, 1 for now
+ * @serial exclude
  */
 public record RecordLocation(long logHigh, long logLow, long writerHigh, long writerLow, long segment, long offset,
                              int length, int crc, int version) implements Serializable {
@@ -28,6 +29,15 @@ public record RecordLocation(long logHigh, long logLow, long writerHigh, long wr
     /**
      * Checks what can be checked without looking at the log; so does deserialization, which comes through here.
      *
+     * @param logHigh see the record
+     * @param logLow see the record
+     * @param writerHigh see the record
+     * @param writerLow see the record
+     * @param segment see the record
+     * @param offset see the record
+     * @param length see the record
+     * @param crc see the record
+     * @param version see the record
      * @throws IllegalArgumentException when a component is outside of what any record can have
      */
     public RecordLocation {

@@ -40,11 +40,6 @@ public record RecoveryReport(String place, long segments, long sealed, long reco
     public record Finding(UUID writer, long segment, long offset, boolean corrupt, String detail) {
     }
 
-    /** Keeps a copy of the findings. */
-    public RecoveryReport {
-        findings = List.copyOf(findings);
-    }
-
     /** From the strings of {@code src/jni/convert.rs}. */
     static RecoveryReport of(String[] strings) {
         long[] numbers = new long[HEAD];
@@ -57,6 +52,6 @@ public record RecoveryReport(String place, long segments, long sealed, long reco
                 Long.parseLong(strings[i + 2]), Boolean.parseBoolean(strings[i + 3]), strings[i + 4]));
         }
         return new RecoveryReport(strings[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
-            numbers[7], numbers[8], numbers[9], numbers[10], Duration.ofNanos(numbers[11]), findings);
+            numbers[7], numbers[8], numbers[9], numbers[10], Duration.ofNanos(numbers[11]), List.copyOf(findings));
     }
 }
