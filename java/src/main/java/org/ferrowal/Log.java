@@ -36,8 +36,9 @@ public final class Log implements AutoCloseable {
     /** One array per thread, so that an append allocates nothing but its location. */
     private static final ThreadLocal<long[]> HANDLE = ThreadLocal.withInitial(() -> new long[Native.HANDLE_LONGS]);
 
+    /** The native side's number of this log. */
+    final long id;
     private final LogOptions options;
-    private final long id;
     private final AtomicBoolean closed;
     private final Cleaner.Cleanable cleanable;
 

@@ -39,8 +39,12 @@ public final class Child implements AutoCloseable {
      * @param environment variables besides our own
      */
     public Child(List<String> arguments, Map<String, String> environment) {
+        this(List.of(), arguments, environment);
+    }
+
+    private Child(List<String> prefix, List<String> arguments, Map<String, String> environment) {
         Path output = Path.of(System.getProperty("ferrowal.test.output"));
-        List<String> command = new ArrayList<>();
+        List<String> command = new ArrayList<>(prefix);
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.add("-Xcheck:jni");
         command.add("-XX:ErrorFile=" + output.resolve("hs_err_child_%p.log"));
@@ -68,13 +72,29 @@ public final class Child implements AutoCloseable {
      * @return the child
      */
     public static Child plain(Class<?> main, List<String> options, String... arguments) {
-        List<String> command = new ArrayList<>(options);
+        return plain(List.of(), main, options, arguments);
+    }
+
+    /**
+     * As the other, started by another command.
+     *
+     * @param prefix the command, to which {@code java …} is appended
+     * @param main the class
+     * @param options JVM options and system properties
+     * @param arguments the program's arguments
+     * @return the child
+     */
+    public static Child plain(List<String> prefix, Class<?> main, List<String> options, String... arguments) {
+        List<String> command = new ArrayList<>();
+        // The JDK's own logging says WARNING, which is what the build looks for in the JVM's words.
+        command.add("-Djava.util.logging.SimpleFormatter.format=%4$.4s %5$s%n");
+        command.addAll(options);
         command.add("-cp");
         command.add(System.getProperty("ferrowal.test.jar") + File.pathSeparator
             + System.getProperty("ferrowal.test.app"));
         command.add(main.getName());
         command.addAll(List.of(arguments));
-        return new Child(command, Map.of());
+        return new Child(prefix, command, Map.of());
     }
 
     private void pump(Path file) {
