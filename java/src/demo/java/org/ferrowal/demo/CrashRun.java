@@ -69,7 +69,8 @@ final class CrashRun {
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
-        screen.heading(mode.title + ": " + mode.explanation());
+        screen.heading("Run: " + mode.title);
+        screen.say(mode.explanation());
         Producer producer = new Producer(brokerUrl, mode.id, plan.messages, plan.rate);
         JavaProcess app = startApp();
         try {
@@ -83,7 +84,7 @@ final class CrashRun {
                 ledger.refresh();
                 int inFlight = ledger.missing() - lostSoFar();
                 kills.add(new Kill(System.currentTimeMillis(), inFlight, Ledger.NEVER));
-                screen.say("kill -9, with " + inFlight + " messages acknowledged and not yet processed; starting again at once");
+                screen.say("kill -9, with " + inFlight + " messages acknowledged, not yet processed; starting again");
                 app = startApp();
             }
             awaitSettled(app, producer);
@@ -150,9 +151,8 @@ final class CrashRun {
         app.checkAlive(POLL_MILLIS);
         producer.check();
         ledger.refresh();
-        screen.progress(String.format(Locale.ROOT, "%3.0f s   sent %5d   acknowledged %5d   processed %5d   between broker and sink %4d   kills %d%s",
-            seconds(), ledger.sent(), ledger.acknowledged(), ledger.processed(), ledger.missing(), kills.size(),
-            recovered() ? "" : "   recovering"));
+        screen.progress(String.format(Locale.ROOT, "%3.0f s  sent %d  acknowledged %d  processed %d  between %d%s", seconds(),
+            ledger.sent(), ledger.acknowledged(), ledger.processed(), ledger.missing(), kills.isEmpty() || recovered() ? "" : "  recovering"));
     }
 
     /** Whether a message has been processed since the last kill; notes when. */

@@ -47,8 +47,12 @@ public final class Demo implements Callable<Integer> {
     @Option(names = "--keep", description = "Keep the broker's and the logs' data.")
     private boolean keep;
 
+    private static final int POWER_CUT_RECORDS = 200;
+    private static final long NEEDED_BYTES = 1L << 30;
+
     private final Screen screen = new Screen();
     private final List<String> failures = new ArrayList<>();
+    private String leftOut = "";
     private Path dir;
     private Path work;
     private Path logs;
@@ -66,7 +70,7 @@ public final class Demo implements Callable<Integer> {
     }
 
     @Override
-    public Integer call() throws IOException {
+    public Integer call() throws Exception {
         long start = System.nanoTime();
         dir = Path.of(Programs.setting("demo.dir"));
         work = dir.resolve("work");
@@ -74,29 +78,40 @@ public final class Demo implements Callable<Integer> {
         delete(work);
         delete(logs);
         Files.createDirectories(work);
+        long space = Files.getFileStore(work).getUsableSpace();
+        if (space < NEEDED_BYTES) {
+            throw new DemoException("The demo needs " + (NEEDED_BYTES >> 20) + " MiB of disk in " + dir + ", and " + (space >> 20) + " MiB are free.");
+        }
         if (acts.contains(1)) {
             killNine();
+        }
+        if (acts.contains(2) && !logModes().isEmpty()) {
+            flipBit();
+        }
+        if (acts.contains(3) && !logModes().isEmpty()) {
+            cutPower();
         }
         if (!keep) {
             delete(work);
         }
         screen.heading(String.format(Locale.ROOT, "After %.0f s: ", (System.nanoTime() - start) / 1e9)
-            + (failures.isEmpty() ? verdict() : "FAILED"));
+            + (failures.isEmpty() ? verdict() + leftOut + "." : "FAILED"));
         failures.forEach(screen::say);
         return failures.isEmpty() ? 0 : 1;
     }
 
     private String verdict() {
-        return modes.contains(Mode.FERROWAL) ? "ferrowal lost nothing and altered nothing." : "done (ferrowal did not take part).";
+        return modes.contains(Mode.FERROWAL) ? "ferrowal lost nothing and altered nothing" : "done (ferrowal did not take part)";
     }
 
     private void killNine() throws IOException {
         long chosen = seed != null ? seed : System.currentTimeMillis();
         screen.heading("Act one: kill -9");
-        screen.say("A broker (ActiveMQ Artemis, its own process) holds numbered, checksummed messages in a durable queue. A Spark Streaming");
-        screen.say("application stores them and acknowledges them to the broker after store() returned. It is killed with -9 " + kills + " times a");
-        screen.say("run while data flows, and started again. Lost is what the broker was told is safe and the application never processed.");
-        screen.say(messages + " messages a run, " + rate + " a second, 100 B to 200 KB. Seed " + chosen + ". Logs of all processes: " + logs);
+        screen.say("A broker (ActiveMQ Artemis, a process of its own) holds numbered, checksummed messages in a durable queue. "
+            + "A Spark Streaming application stores them, and acknowledges them to the broker after store() returned. It is "
+            + "killed with -9 " + (kills == 2 ? "twice" : kills + " times") + " a run while data flows, and started again. Lost is a message that the "
+            + "broker was told is safe, and that the application never processed.");
+        screen.say(messages + " messages a run, " + rate + " a second, 100 B to 200 KB each; seed " + chosen + ". What the processes log: " + logs);
         int port = freePort();
         String brokerUrl = "tcp://127.0.0.1:" + port + "?blockOnAcknowledge=true&minLargeMessageSize=1048576";
         List<String> arguments = new ArrayList<>(List.of(Integer.toString(port), Files.createDirectories(work.resolve("broker")).toString()));
@@ -114,9 +129,8 @@ public final class Demo implements Callable<Integer> {
             broker.kill();
         }
         screen.table(table(results));
-        screen.say("");
-        screen.say("Processed twice is what at-least-once means: a batch that was cut short is run again. Time to recover: from the kill");
-        screen.say("to the next message processed, the start of a JVM and of Spark included.");
+        screen.say("Processed twice is what at-least-once means: a batch that was cut short is run again. Time to recover: from "
+            + "the kill to the next message processed, with the start of a JVM and of Spark.");
         for (CrashRun.Result result : results) {
             if (result.mode() == Mode.FERROWAL && (result.lost() > 0 || result.ledger().wrongBytes() > 0)) {
                 failures.add("ferrowal lost " + result.lost() + " messages and altered " + result.ledger().wrongBytes() + ". Seed " + chosen);
@@ -127,13 +141,80 @@ public final class Demo implements Callable<Integer> {
         screen.say("What happened, over time: " + svg);
     }
 
+    private void flipBit() throws IOException {
+        screen.heading("Act two: one flipped bit");
+        screen.say("Five records in each log. On disk, one bit of the third is flipped (1,000 EUR become 9,000). Then it is read back.");
+        for (Mode mode : logModes()) {
+            Path log = Files.createDirectories(work.resolve("bit-flip-" + mode.id)).resolve("log");
+            List<String> lines = JavaProcess.start(Programs.spark("bit-flip-" + mode.id, List.of(), mode, log, BitFlip.class,
+                List.of("-XX:TieredStopAtLevel=1"), List.of(log.toString())), logs).awaitSuccess(60);
+            screen.heading(mode.title);
+            int thrown = 0;
+            boolean altered = false;
+            for (String line : lines) {
+                String[] words = line.split(" ", 3);
+                thrown += words[1].equals("threw") ? 1 : 0;
+                altered |= words[1].equals("altered");
+                switch (words[1]) {
+                    case "altered" -> screen.say(words[0] + " returned, as if nothing had happened: \"" + words[2] + "\"");
+                    case "threw" -> screen.say(words[0] + " threw " + words[2]);
+                    default -> {
+                    }
+                }
+            }
+            if (mode == Mode.FERROWAL && (altered || thrown < BitFlip.WAYS)) {
+                failures.add("ferrowal " + (altered ? "returned altered bytes" : "passed over a flipped bit") + ": see " + logs);
+            }
+        }
+    }
+
+    private void cutPower() throws IOException, InterruptedException {
+        screen.heading("Act three: a simulated power cut");
+        String obstacle = PowerCut.obstacle();
+        if (!obstacle.isEmpty()) {
+            leftOut = "; act three was left out";
+            screen.say("Left out: this act records system calls, and " + obstacle);
+            return;
+        }
+        screen.say("Each log's system calls are recorded (strace) while four threads write to it. Then the power is cut at five "
+            + "moments of the recording: what was written but not synced is dropped, names of files included. That is the worst "
+            + "that a kernel may do; real ones write back by themselves after half a minute or so. Recovered: acknowledged "
+            + "before the cut, and read back intact.");
+        List<Mode> logModes = logModes();
+        List<PowerCut.Result> results = new ArrayList<>();
+        for (Mode mode : logModes) {
+            PowerCut.Result result = new PowerCut(work, logs, POWER_CUT_RECORDS).run(mode);
+            results.add(result);
+            for (PowerCut.Cut cut : result.cuts()) {
+                if (mode == Mode.FERROWAL && (cut.recovered() < cut.acknowledged() || cut.altered() > 0)) {
+                    failures.add("ferrowal, power cut after " + cut.acknowledged() + " records: " + cut.recovered() + " recovered, "
+                        + cut.altered() + " altered. " + cut.trouble());
+                }
+            }
+        }
+        List<List<String>> rows = new ArrayList<>();
+        rows.add(Stream.concat(Stream.of("acknowledged before the cut"), logModes.stream().map(mode -> mode.title + ": recovered")).toList());
+        for (int i = 0; i < results.get(0).cuts().size(); i++) {
+            int cut = i;
+            rows.add(Stream.concat(Stream.of(number(results.get(0).cuts().get(i).acknowledged())),
+                results.stream().map(result -> number(result.cuts().get(cut).recovered()))).toList());
+        }
+        rows.add(Stream.concat(Stream.of("writes and syncs recorded"),
+            results.stream().map(result -> number(result.writeCalls()) + " and " + number(result.syncCalls()))).toList());
+        screen.table(rows);
+    }
+
+    private List<Mode> logModes() {
+        return modes.stream().filter(mode -> mode != Mode.NONE).toList();
+    }
+
     private static List<List<String>> table(List<CrashRun.Result> results) {
         List<List<String>> rows = new ArrayList<>();
         row(rows, "", results, result -> result.mode().title);
         row(rows, "messages sent", results, result -> number(result.ledger().sent()));
         row(rows, "acknowledged to the broker", results, result -> number(result.ledger().acknowledged()));
         row(rows, "processed", results, result -> number(result.ledger().processed()));
-        row(rows, "LOST (acknowledged, never processed)", results, result -> number(result.lost()));
+        row(rows, "LOST: acknowledged, never processed", results, result -> number(result.lost()));
         row(rows, "processed twice", results, result -> number(result.ledger().processedTwice()));
         row(rows, "wrong bytes", results, result -> number(result.ledger().wrongBytes()));
         row(rows, "in flight at the kills", results, result -> kills(result, kill -> number(kill.inFlight())));

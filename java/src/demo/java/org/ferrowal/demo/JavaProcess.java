@@ -133,7 +133,7 @@ final class JavaProcess {
         }
     }
 
-    /** For the programs: ends this JVM at once when standard input ends. */
+    /** For the programs: ends this JVM at once when standard input ends, as after the end of the harness. */
     static void endWithInput() {
         Thread watch = new Thread(() -> {
             try {

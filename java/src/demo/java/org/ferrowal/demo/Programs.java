@@ -1,5 +1,8 @@
 package org.ferrowal.demo;
 
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -22,6 +25,8 @@ final class Programs {
         for (String opened : List.of("sun.nio.ch", "java.lang", "java.nio", "java.util", "java.lang.invoke")) {
             all.add("--add-opens=java.base/" + opened + "=ALL-UNNAMED");
         }
+        // What Spark's libraries unpack there stays behind when the process is killed.
+        all.add("-Djava.io.tmpdir=" + temporaries());
         all.addAll(options);
         mode.configuration(logDir).forEach(conf -> all.add("-D" + conf));
         String classpath = setting("demo.spark.classpath");
@@ -29,6 +34,15 @@ final class Programs {
             classpath = setting("demo.ferrowal.jar") + java.io.File.pathSeparator + classpath;
         }
         return new JavaProcess.Command(name, prefix, classpath, all, main, arguments);
+    }
+
+    /** A directory that goes with the demo's other data. */
+    private static Path temporaries() {
+        try {
+            return Files.createDirectories(Path.of(setting("demo.dir"), "work", "tmp"));
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     /** A setting of {@code build/demo/launch.args}. */

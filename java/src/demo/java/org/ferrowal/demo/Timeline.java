@@ -32,7 +32,7 @@ final class Timeline {
 
     /** Writes the picture. */
     static void draw(List<CrashRun.Result> results, Path svg) throws IOException {
-        double end = results.stream().mapToDouble(Timeline::duration).max().orElse(1);
+        double end = 5 * Math.ceil(results.stream().mapToDouble(Timeline::duration).max().orElse(1) / 5);
         VectorGraphics2D graphics = new VectorGraphics2D();
         for (CrashRun.Result result : results) {
             panel(result, end).paint(graphics, WIDTH, PANEL_HEIGHT);
@@ -53,6 +53,8 @@ final class Timeline {
         chart.getStyler().setLegendPosition(Styler.LegendPosition.InsideNW);
         chart.getStyler().setChartBackgroundColor(Color.WHITE);
         chart.getStyler().setXAxisMin(0.0).setXAxisMax(end);
+        chart.getStyler().setXAxisDecimalPattern("0");
+        chart.getStyler().setXAxisMaxLabelCount((int) end / 5 + 1);
         chart.getStyler().setYAxisMin(0.0);
         line(chart, "received", ledger, ledger.received, end, new Color(0x9A, 0xA5, 0xB1), 4f);
         line(chart, "acknowledged", ledger, ledger.acknowledged, end, new Color(0x2F, 0x6F, 0xB0), 2f);
