@@ -27,9 +27,12 @@ check-rust: setup-tools
 check-java: setup-tools
 	$(GRADLE) check
 
+# Started from here and not by Gradle, so that it has the terminal. DEMO_ARGS='--help' shows its flags.
 .PHONY: demo
-demo: setup-tools
-	$(GRADLE) --quiet demo
+demo:
+	@./setup demo
+	$(GRADLE) --quiet demoPrepare
+	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/demo/launch.args $(DEMO_ARGS)
 
 .PHONY: jar
 jar: setup-tools

@@ -137,8 +137,13 @@ public final class Demo implements Callable<Integer> {
             }
         }
         Path svg = dir.resolve("timeline.svg");
-        Timeline.draw(results, svg);
-        screen.say("What happened, over time: " + svg);
+        try {
+            Timeline.draw(results, svg);
+            screen.say("What happened, over time: " + svg);
+        } catch (LinkageError | InternalError | RuntimeException e) {
+            screen.say("The timeline could not be drawn (" + e + "). Java draws with fontconfig and a font: apt-get install "
+                + "fontconfig fonts-dejavu-core");
+        }
     }
 
     private void flipBit() throws IOException {
