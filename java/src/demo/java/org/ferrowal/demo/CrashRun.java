@@ -98,7 +98,7 @@ final class CrashRun {
     }
 
     private JavaProcess startApp() {
-        List<String> options = List.of("-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dspark.master=local[" + plan.cores + "]",
+        List<String> options = List.of("-Xmx1g", "-Dspark.master=local[" + plan.cores + "]",
             "-Dspark.app.name=demo-" + mode.id, "-Dspark.ui.enabled=false", "-Dspark.driver.host=127.0.0.1",
             "-Dspark.driver.bindAddress=127.0.0.1", "-Dspark.local.dir=" + work.resolve("spark-local"));
         List<String> arguments = List.of(work.resolve("checkpoint").toUri().toString(), sink.toString(), brokerUrl, mode.id,

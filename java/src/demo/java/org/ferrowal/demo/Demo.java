@@ -152,7 +152,7 @@ public final class Demo implements Callable<Integer> {
         for (Mode mode : logModes()) {
             Path log = Files.createDirectories(work.resolve("bit-flip-" + mode.id)).resolve("log");
             List<String> lines = JavaProcess.start(Programs.spark("bit-flip-" + mode.id, List.of(), mode, log, BitFlip.class,
-                List.of("-XX:TieredStopAtLevel=1"), List.of(log.toString())), logs).awaitSuccess(60);
+                List.of(), List.of(log.toString())), logs).awaitSuccess(60);
             screen.heading(mode.title);
             int thrown = 0;
             boolean altered = false;

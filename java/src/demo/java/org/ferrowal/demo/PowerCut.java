@@ -53,10 +53,9 @@ final class PowerCut {
         Path acknowledgements = dir.resolve("acknowledgements");
         Path recording = dir.resolve("strace");
         // Small segments, since every byte that is written goes through the recording.
-        List<String> options = List.of("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dspark.ferrowal.segment.size=4m");
+        List<String> options = mode == Mode.FERROWAL ? List.of("-Dspark.ferrowal.segment.size=4m") : List.of();
         JavaProcess.start(Programs.spark("power-cut-write-" + mode.id, Trace.recorder(recording), mode, root.resolve("log"), LogWriter.class,
-            mode == Mode.FERROWAL ? options : options.subList(0, 3),
-            List.of(root.resolve("log").toString(), acknowledgements.toString(), Integer.toString(records), Integer.toString(THREADS))),
+            options, List.of(root.resolve("log").toString(), acknowledgements.toString(), Integer.toString(records), Integer.toString(THREADS))),
             logs).awaitSuccess(SECONDS);
 
         DiskModel disk = new DiskModel(root);
@@ -73,7 +72,7 @@ final class PowerCut {
         disk.compareWithReality();
 
         List<String> lines = JavaProcess.start(Programs.spark("power-cut-read-" + mode.id, List.of(), mode, root.resolve("log"), LogReader.class,
-            options.subList(0, 3), arguments), logs).awaitSuccess(SECONDS);
+            options, arguments), logs).awaitSuccess(SECONDS);
         List<Cut> cuts = new ArrayList<>();
         for (String line : lines) {
             String[] words = line.split(" ", 4);
