@@ -42,7 +42,8 @@ public final class BitFlip {
         WriteAheadLog log = ReceiverLog.open(dir);
         for (int i = 1; i <= RECORDS; i++) {
             records.add("transfer no. " + i + ": pay 1,000 EUR to account 4711");
-            handles.add(log.write(ByteBuffer.wrap(records.get(i - 1).getBytes(StandardCharsets.UTF_8)), System.currentTimeMillis()));
+            ByteBuffer bytes = ByteBuffer.wrap(records.get(i - 1).getBytes(StandardCharsets.UTF_8));
+            handles.add(log.write(bytes, System.currentTimeMillis()));
         }
         log.close();
         flip(dir, records.get(VICTIM - 1));

@@ -20,7 +20,7 @@ final class CrashRun {
     record Plan(int messages, int rate, int batchMillis, int cores, int kills, long seed) {
     }
 
-    /** A kill: when, with how many messages acknowledged but not processed, and how long until the next message was processed. */
+    /** A kill: when, with how many messages acknowledged but not processed, how long until the next one was processed. */
     record Kill(long time, int inFlight, long recoveredAfter) {
         Kill recovered(long after) {
             return new Kill(time, inFlight, after);
@@ -92,8 +92,9 @@ final class CrashRun {
             app.kill();
         }
         ledger.refresh();
+        int lost = ledger.missing();
         screen.say(String.format(Locale.ROOT, "done after %.0f s: %s", seconds(),
-            ledger.missing() == 0 ? "every acknowledged message was processed" : ledger.missing() + " acknowledged messages are lost"));
+            lost == 0 ? "every acknowledged message was processed" : lost + " acknowledged messages are lost"));
         return new Result(mode, ledger, kills);
     }
 
@@ -130,8 +131,8 @@ final class CrashRun {
         while (ledger.acknowledged() < share || !recovered() || ledger.missing() - lostSoFar() < enough) {
             step(app, producer);
             if (System.nanoTime() > deadline) {
-                throw new DemoException("The moment for a kill did not come: " + ledger.acknowledged() + " messages acknowledged, "
-                    + ledger.processed() + " processed. See the logs in " + logs);
+                throw new DemoException("The moment for a kill did not come: " + ledger.acknowledged()
+                    + " messages acknowledged, " + ledger.processed() + " processed. See the logs in " + logs);
             }
         }
     }
@@ -152,7 +153,8 @@ final class CrashRun {
         producer.check();
         ledger.refresh();
         screen.progress(String.format(Locale.ROOT, "%3.0f s  sent %d  acknowledged %d  processed %d  between %d%s", seconds(),
-            ledger.sent(), ledger.acknowledged(), ledger.processed(), ledger.missing(), kills.isEmpty() || recovered() ? "" : "  recovering"));
+            ledger.sent(), ledger.acknowledged(), ledger.processed(), ledger.missing(),
+            kills.isEmpty() || recovered() ? "" : "  recovering"));
     }
 
     /** Whether a message has been processed since the last kill; notes when. */

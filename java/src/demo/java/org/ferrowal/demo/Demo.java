@@ -27,20 +27,24 @@ import picocli.CommandLine.Option;
     description = "Kills a Spark Streaming application with -9 while data flows, and counts what is lost: without a "
         + "write-ahead log, with Spark's own, with ferrowal.")
 public final class Demo implements Callable<Integer> {
-    @Option(names = "--messages", defaultValue = "4000", description = "Messages a run (default ${DEFAULT-VALUE}; 26 KB each on average).")
+    @Option(names = "--messages", defaultValue = "4000",
+        description = "Messages a run (default ${DEFAULT-VALUE}; 26 KB each on average).")
     private int messages;
     @Option(names = "--rate", defaultValue = "200", description = "Messages a second (default ${DEFAULT-VALUE}).")
     private int rate;
     @Option(names = "--kills", defaultValue = "2", description = "Kills a run (default ${DEFAULT-VALUE}).")
     private int kills;
-    @Option(names = "--batch", defaultValue = "1000", description = "Spark's batch interval in milliseconds (default ${DEFAULT-VALUE}).")
+    @Option(names = "--batch", defaultValue = "1000",
+        description = "Spark's batch interval in milliseconds (default ${DEFAULT-VALUE}).")
     private int batchMillis;
-    @Option(names = "--cores", defaultValue = "3", description = "Spark's local[N]; the receiver takes one (default ${DEFAULT-VALUE}).")
+    @Option(names = "--cores", defaultValue = "3",
+        description = "Spark's local[N]; the receiver takes one (default ${DEFAULT-VALUE}).")
     private int cores;
     @Option(names = "--modes", split = ",", defaultValue = "none,spark,ferrowal", converter = ModeConverter.class,
         description = "Which runs (default ${DEFAULT-VALUE}).")
     private List<Mode> modes;
-    @Option(names = "--acts", split = ",", defaultValue = "1,2,3", description = "1 kill -9, 2 a flipped bit, 3 a simulated power cut (default ${DEFAULT-VALUE}).")
+    @Option(names = "--acts", split = ",", defaultValue = "1,2,3",
+        description = "1 kill -9, 2 a flipped bit, 3 a simulated power cut (default ${DEFAULT-VALUE}).")
     private List<Integer> acts;
     @Option(names = "--seed", description = "Decides the moments of the kills (default: the clock's; printed).")
     private Long seed;
@@ -61,8 +65,10 @@ public final class Demo implements Callable<Integer> {
     public static void main(String[] args) {
         System.exit(new CommandLine(new Demo()).setExecutionExceptionHandler((e, command, parsed) -> {
             System.out.println();
-            System.out.println("The demo could not be carried through. " + (e instanceof DemoException ? e.getMessage() : ""));
-            if (!(e instanceof DemoException)) {
+            System.out.print("The demo could not be carried through. ");
+            if (e instanceof DemoException) {
+                System.out.println(e.getMessage());
+            } else {
                 e.printStackTrace(System.out);
             }
             return 3;
@@ -80,7 +86,8 @@ public final class Demo implements Callable<Integer> {
         Files.createDirectories(work);
         long space = Files.getFileStore(work).getUsableSpace();
         if (space < NEEDED_BYTES) {
-            throw new DemoException("The demo needs " + (NEEDED_BYTES >> 20) + " MiB of disk in " + dir + ", and " + (space >> 20) + " MiB are free.");
+            throw new DemoException("The demo needs " + (NEEDED_BYTES >> 20) + " MiB of disk in " + dir + ", and "
+                + (space >> 20) + " MiB are free.");
         }
         if (acts.contains(1)) {
             killNine();
@@ -101,7 +108,8 @@ public final class Demo implements Callable<Integer> {
     }
 
     private String verdict() {
-        return modes.contains(Mode.FERROWAL) ? "ferrowal lost nothing and altered nothing" : "done (ferrowal did not take part)";
+        return modes.contains(Mode.FERROWAL) ? "ferrowal lost nothing and altered nothing"
+            : "done (ferrowal did not take part)";
     }
 
     private void killNine() throws IOException {
@@ -109,12 +117,15 @@ public final class Demo implements Callable<Integer> {
         screen.heading("Act one: kill -9");
         screen.say("A broker (ActiveMQ Artemis, a process of its own) holds numbered, checksummed messages in a durable queue. "
             + "A Spark Streaming application stores them, and acknowledges them to the broker after store() returned. It is "
-            + "killed with -9 " + (kills == 2 ? "twice" : kills + " times") + " a run while data flows, and started again. Lost is a message that the "
-            + "broker was told is safe, and that the application never processed.");
-        screen.say(messages + " messages a run, " + rate + " a second, 100 B to 200 KB each; seed " + chosen + ". What the processes log: " + logs);
+            + "killed with -9 " + (kills == 2 ? "twice" : kills + " times") + " a run while data flows, and started again. "
+            + "Lost is a message that the broker was told is safe, and that the application never processed.");
+        screen.say(messages + " messages a run, " + rate + " a second, 100 B to 200 KB each; seed " + chosen + ". What the "
+            + "processes log: " + logs);
         int port = freePort();
         String brokerUrl = "tcp://127.0.0.1:" + port + "?blockOnAcknowledge=true&minLargeMessageSize=1048576";
-        List<String> arguments = new ArrayList<>(List.of(Integer.toString(port), Files.createDirectories(work.resolve("broker")).toString()));
+        Path brokerDir = Files.createDirectories(work.resolve("broker"));
+        Path events = brokerDir.resolve("events");
+        List<String> arguments = new ArrayList<>(List.of(Integer.toString(port), brokerDir.toString()));
         modes.forEach(mode -> arguments.add(mode.id));
         JavaProcess broker = JavaProcess.start(Programs.broker(arguments), logs);
         List<CrashRun.Result> results = new ArrayList<>();
@@ -122,7 +133,7 @@ public final class Demo implements Callable<Integer> {
             broker.awaitReady(60);
             CrashRun.Plan plan = new CrashRun.Plan(messages, rate, batchMillis, cores, kills, chosen);
             for (Mode mode : modes) {
-                results.add(new CrashRun(mode, plan, work, logs, work.resolve("broker").resolve("events"), brokerUrl, screen).run());
+                results.add(new CrashRun(mode, plan, work, logs, events, brokerUrl, screen).run());
                 broker.checkAlive(0);
             }
         } finally {
@@ -133,7 +144,8 @@ public final class Demo implements Callable<Integer> {
             + "the kill to the next message processed, with the start of a JVM and of Spark.");
         for (CrashRun.Result result : results) {
             if (result.mode() == Mode.FERROWAL && (result.lost() > 0 || result.ledger().wrongBytes() > 0)) {
-                failures.add("ferrowal lost " + result.lost() + " messages and altered " + result.ledger().wrongBytes() + ". Seed " + chosen);
+                failures.add("ferrowal lost " + result.lost() + " messages and altered " + result.ledger().wrongBytes()
+                    + ". Seed " + chosen);
             }
         }
         Path svg = dir.resolve("timeline.svg");
@@ -148,7 +160,8 @@ public final class Demo implements Callable<Integer> {
 
     private void flipBit() throws IOException {
         screen.heading("Act two: one flipped bit");
-        screen.say("Five records in each log. On disk, one bit of the third is flipped (1,000 EUR become 9,000). Then it is read back.");
+        screen.say("Five records in each log. On disk, one bit of the third is flipped (1,000 EUR become 9,000). Then "
+            + "it is read back.");
         for (Mode mode : logModes()) {
             Path log = Files.createDirectories(work.resolve("bit-flip-" + mode.id)).resolve("log");
             List<String> lines = JavaProcess.start(Programs.spark("bit-flip-" + mode.id, List.of(), mode, log, BitFlip.class,
@@ -198,7 +211,8 @@ public final class Demo implements Callable<Integer> {
             }
         }
         List<List<String>> rows = new ArrayList<>();
-        rows.add(Stream.concat(Stream.of("acknowledged before the cut"), logModes.stream().map(mode -> mode.title + ": recovered")).toList());
+        rows.add(Stream.concat(Stream.of("acknowledged before the cut"),
+            logModes.stream().map(mode -> mode.title + ": recovered")).toList());
         for (int i = 0; i < results.get(0).cuts().size(); i++) {
             int cut = i;
             rows.add(Stream.concat(Stream.of(number(results.get(0).cuts().get(i).acknowledged())),
@@ -228,7 +242,8 @@ public final class Demo implements Callable<Integer> {
         return rows;
     }
 
-    private static void row(List<List<String>> rows, String name, List<CrashRun.Result> results, Function<CrashRun.Result, String> cell) {
+    private static void row(List<List<String>> rows, String name, List<CrashRun.Result> results,
+            Function<CrashRun.Result, String> cell) {
         rows.add(Stream.concat(Stream.of(name), results.stream().map(cell)).toList());
     }
 

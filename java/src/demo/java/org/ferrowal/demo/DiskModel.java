@@ -55,8 +55,7 @@ final class DiskModel {
                 return new PendingSync(this, new TreeMap<>(entries), List.of(), List.of(), 0);
             }
             List<byte[]> data = unsynced.stream().map(range -> bytes.copy(range)).toList();
-            PendingSync sync = new PendingSync(this, null, List.copyOf(unsynced), data, bytes.size);
-            return sync;
+            return new PendingSync(this, null, List.copyOf(unsynced), data, bytes.size);
         }
     }
 
@@ -172,7 +171,8 @@ final class DiskModel {
     }
 
     private Node get(Path path) {
-        return find(path).orElseThrow(() -> new DemoException("The recorded system calls use " + path + ", which they never made"));
+        return find(path).orElseThrow(() ->
+            new DemoException("The recorded system calls use " + path + ", which they never made"));
     }
 
     /** Writes the tree as a power cut now would leave it. */

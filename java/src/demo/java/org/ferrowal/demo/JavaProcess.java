@@ -30,7 +30,8 @@ final class JavaProcess {
     }
 
     /** What to start. Options are the JVM's; {@code prefix} is a command that runs it, such as strace. */
-    record Command(String name, List<String> prefix, String classpath, List<String> options, Class<?> main, List<String> arguments) {
+    record Command(String name, List<String> prefix, String classpath, List<String> options, Class<?> main,
+            List<String> arguments) {
     }
 
     /** Starts it, with its log ({@code <name>.log}) and its standard output and error ({@code <name>.out}) in {@code logs}. */
@@ -70,7 +71,8 @@ final class JavaProcess {
     void checkAlive(long milliseconds) {
         try {
             if (process.waitFor(milliseconds, TimeUnit.MILLISECONDS)) {
-                throw new DemoException(name + " ended by itself with exit code " + process.exitValue() + ". " + whereToLook());
+                throw new DemoException(name + " ended by itself with exit code " + process.exitValue() + ". "
+                    + whereToLook());
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();

@@ -35,7 +35,8 @@ public final class LogReader {
         Runtime.getRuntime().halt(0);
     }
 
-    private static String check(List<String> acknowledged, boolean byHandle, Path dir) throws IOException, ClassNotFoundException {
+    private static String check(List<String> acknowledged, boolean byHandle, Path dir)
+            throws IOException, ClassNotFoundException {
         Set<Long> found = new HashSet<>();
         int altered = 0;
         String trouble = "";

@@ -32,7 +32,8 @@ public final class LogWriter {
     public static void main(String[] args) throws IOException, InterruptedException, ExecutionException {
         JavaProcess.endWithInput();
         WriteAheadLog log = ReceiverLog.open(Path.of(args[0]));
-        FileChannel acknowledgements = FileChannel.open(Path.of(args[1]), StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+        FileChannel acknowledgements = FileChannel.open(Path.of(args[1]),
+            StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
         int records = Integer.parseInt(args[2]);
         int threads = Integer.parseInt(args[3]);
         AtomicInteger next = new AtomicInteger();

@@ -32,7 +32,7 @@ enum Mode {
         };
     }
 
-    /** The Spark configuration, {@code key=value}; {@code logDir} is for ferrowal only, Spark's log lies in the checkpoint. */
+    /** The Spark configuration, {@code key=value}. {@code logDir} is ferrowal's; Spark's log lies in the checkpoint. */
     List<String> configuration(Path logDir) {
         List<String> conf = new ArrayList<>();
         if (this != NONE) {

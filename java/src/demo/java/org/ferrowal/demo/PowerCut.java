@@ -54,8 +54,9 @@ final class PowerCut {
         Path recording = dir.resolve("strace");
         // Small segments, since every byte that is written goes through the recording.
         List<String> options = mode == Mode.FERROWAL ? List.of("-Dspark.ferrowal.segment.size=4m") : List.of();
-        JavaProcess.start(Programs.spark("power-cut-write-" + mode.id, Trace.recorder(recording), mode, root.resolve("log"), LogWriter.class,
-            options, List.of(root.resolve("log").toString(), acknowledgements.toString(), Integer.toString(records), Integer.toString(THREADS))),
+        Path log = root.resolve("log");
+        JavaProcess.start(Programs.spark("power-cut-write-" + mode.id, Trace.recorder(recording), mode, log, LogWriter.class, options,
+            List.of(log.toString(), acknowledgements.toString(), Integer.toString(records), Integer.toString(THREADS))),
             logs).awaitSuccess(SECONDS);
 
         DiskModel disk = new DiskModel(root);
@@ -71,7 +72,7 @@ final class PowerCut {
         trace.replay(recording);
         disk.compareWithReality();
 
-        List<String> lines = JavaProcess.start(Programs.spark("power-cut-read-" + mode.id, List.of(), mode, root.resolve("log"), LogReader.class,
+        List<String> lines = JavaProcess.start(Programs.spark("power-cut-read-" + mode.id, List.of(), mode, log, LogReader.class,
             options, arguments), logs).awaitSuccess(SECONDS);
         List<Cut> cuts = new ArrayList<>();
         for (String line : lines) {

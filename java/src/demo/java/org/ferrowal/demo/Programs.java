@@ -49,7 +49,8 @@ final class Programs {
     static String setting(String name) {
         String value = System.getProperty(name);
         if (value == null) {
-            throw new DemoException("The system property " + name + " is missing: start the demo with `make demo` or `gradle demo`.");
+            throw new DemoException("The system property " + name
+                + " is missing: start the demo with `make demo` or `gradle demo`.");
         }
         return value;
     }

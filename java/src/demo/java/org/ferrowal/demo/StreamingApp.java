@@ -32,7 +32,8 @@ public final class StreamingApp {
         context.awaitTermination();
     }
 
-    private static JavaStreamingContext create(String checkpoint, String sink, String brokerUrl, String queue, long batchMillis) {
+    private static JavaStreamingContext create(String checkpoint, String sink, String brokerUrl, String queue,
+            long batchMillis) {
         JavaStreamingContext context = new JavaStreamingContext(new SparkConf(), new Duration(batchMillis));
         context.checkpoint(checkpoint);
         JavaReceiverInputDStream<byte[]> messages = context.receiverStream(new QueueReceiver(brokerUrl, queue));

@@ -24,9 +24,11 @@ final class Trace {
 
     private static final int LONGEST_STRING = 16 << 20;
     private static final Set<String> SYNCS = Set.of("fsync", "fdatasync");
-    private static final Set<String> BY_DESCRIPTOR = Set.of("write", "writev", "pwrite64", "pwritev", "pwritev2", "lseek", "ftruncate",
-        "fallocate", "fsync", "fdatasync", "dup", "dup2", "dup3", "fcntl");
-    private static final Set<String> REFUSED = Set.of("copy_file_range", "sendfile", "syncfs", "truncate", "symlink", "symlinkat", "creat");
+    private static final Set<String> BY_DESCRIPTOR = Set.of("write", "writev", "pwrite64", "pwritev", "pwritev2",
+        "lseek", "ftruncate", "fallocate", "fsync", "fdatasync", "dup", "dup2", "dup3", "fcntl");
+    /** Calls that would change the log in ways that the model does not have. */
+    private static final Set<String> REFUSED = Set.of("copy_file_range", "sendfile", "syncfs", "truncate", "symlink",
+        "symlinkat", "creat");
 
     private final DiskModel disk;
     private final Path root;
@@ -230,7 +232,8 @@ final class Trace {
         String fd = descriptor(argument);
         OpenFile file = open.get(fd);
         if (file == null) {
-            throw new DemoException("The recording uses descriptor " + fd + " of " + path(argument) + ", which it did not see opened");
+            throw new DemoException("The recording uses descriptor " + fd + " of " + path(argument)
+                + ", which it did not see opened");
         }
         return file;
     }
