@@ -23,7 +23,7 @@ import picocli.CommandLine.Option;
  * The demo's harness: starts the broker, drives the three acts, prints what was counted. Exit code 0 if ferrowal lost and
  * altered nothing, 1 if it did, 2 for bad flags, 3 if the demo could not be carried through.
  */
-@Command(name = "demo", mixinStandardHelpOptions = true, sortOptions = false, usageHelpWidth = 110,
+@Command(name = "demo", sortOptions = false, usageHelpWidth = 110,
     description = "Kills a Spark Streaming application with -9 while data flows, and counts what is lost: without a "
         + "write-ahead log, with Spark's own, with ferrowal.")
 public final class Demo implements Callable<Integer> {
@@ -48,6 +48,8 @@ public final class Demo implements Callable<Integer> {
     private List<Integer> acts;
     @Option(names = "--seed", description = "Decides the moments of the kills (default: the clock's; printed).")
     private Long seed;
+    @Option(names = {"-h", "--help"}, usageHelp = true, description = "Shows this.")
+    private boolean help;
     @Option(names = "--keep", description = "Keep the broker's and the logs' data.")
     private boolean keep;
 
@@ -77,6 +79,9 @@ public final class Demo implements Callable<Integer> {
 
     @Override
     public Integer call() throws Exception {
+        if (kills < 0 || cores < 2 || messages < 100 || (long) rate * batchMillis < 10_000) {
+            throw new DemoException("Too little to show anything: it takes 100 messages, 10 messages a batch, 2 cores.");
+        }
         long start = System.nanoTime();
         dir = Path.of(Programs.setting("demo.dir"));
         work = dir.resolve("work");

@@ -8,6 +8,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Stream;
@@ -191,14 +192,19 @@ final class DiskModel {
         }
     }
 
-    /** Compares the tree, as programs see it, with the real one: a difference means that the recording missed something. */
-    void compareWithReality() throws IOException {
-        compare(rootNode, root);
+    /**
+     * Compares the tree, as programs see it, with the real one: a difference means that the recording missed something.
+     * Where it is in doubt what the program did last, there is no comparison.
+     */
+    void compareWithReality(Set<Path> inDoubt) throws IOException {
+        compare(rootNode, root, inDoubt);
     }
 
-    private static void compare(Node node, Path real) throws IOException {
+    private static void compare(Node node, Path real, Set<Path> inDoubt) throws IOException {
         boolean same;
-        if (node.directory) {
+        if (inDoubt.contains(real)) {
+            same = true;
+        } else if (node.directory) {
             try (Stream<Path> files = Files.list(real)) {
                 TreeSet<String> names = new TreeSet<>(files.map(file -> file.getFileName().toString()).toList());
                 same = names.equals(node.entries.keySet());
@@ -211,7 +217,10 @@ final class DiskModel {
                 + ": it was changed in a way that the recording does not see, so a power cut cannot be simulated from it");
         }
         for (Map.Entry<String, Node> entry : node.entries.entrySet()) {
-            compare(entry.getValue(), real.resolve(entry.getKey()));
+            Path child = real.resolve(entry.getKey());
+            if (Files.exists(child) || !inDoubt.contains(real)) {
+                compare(entry.getValue(), child, inDoubt);
+            }
         }
     }
 }

@@ -70,7 +70,7 @@ final class PowerCut {
             }
         });
         trace.replay(recording);
-        disk.compareWithReality();
+        disk.compareWithReality(trace.inDoubt());
 
         List<String> lines = JavaProcess.start(Programs.spark("power-cut-read-" + mode.id, List.of(), mode, log, LogReader.class,
             options, arguments), logs).awaitSuccess(SECONDS);

@@ -8,6 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -111,6 +112,27 @@ final class Trace {
         }
     }
 
+    /** What calls were about that the end of the process cut short: nobody knows whether they took effect. */
+    Set<Path> inDoubt() {
+        Set<Path> paths = new HashSet<>();
+        for (String text : unfinished.values()) {
+            if (!text.contains(hex(root.toString()))) {
+                continue;
+            }
+            for (String argument : arguments(text.substring(text.indexOf('(') + 1))) {
+                if (argument.indexOf('<') >= 0) {
+                    paths.add(path(argument));
+                } else if (argument.startsWith("\"\\x2f")) {
+                    paths.add(resolve(null, argument));
+                }
+            }
+        }
+        Set<Path> parents = new HashSet<>();
+        paths.forEach(path -> parents.add(path.getParent()));
+        paths.addAll(parents);
+        return paths;
+    }
+
     private void begin(String thread, String text) {
         String name = text.substring(0, text.indexOf('('));
         if (SYNCS.contains(name)) {
@@ -126,6 +148,9 @@ final class Trace {
         String result = text.substring(equals + 3);
         if (equals < 0 || result.startsWith("-1") || result.startsWith("?")) {
             syncs.remove(thread);
+            if (result.startsWith("?")) {
+                unfinished.put(thread, text); // The end of the process came first.
+            }
             return;
         }
         List<String> args = arguments(text.substring(text.indexOf('(') + 1, text.lastIndexOf(')', equals)));
