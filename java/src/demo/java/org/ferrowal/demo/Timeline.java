@@ -24,7 +24,7 @@ import org.knowm.xchart.style.markers.SeriesMarkers;
 final class Timeline {
     private static final int WIDTH = 1000;
     private static final int PANEL_HEIGHT = 320;
-    private static final int STEPS = 400;
+    private static final int STEPS = 250;
     private static final Color KILL = new Color(0xC0, 0x30, 0x30);
 
     private Timeline() {
