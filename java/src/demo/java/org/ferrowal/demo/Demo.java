@@ -50,7 +50,7 @@ public final class Demo implements Callable<Integer> {
     private Long seed;
     @Option(names = {"-h", "--help"}, usageHelp = true, description = "Shows this.")
     private boolean help;
-    @Option(names = "--keep", description = "Keep the broker's and the logs' data.")
+    @Option(names = "--keep", description = "Keep the data of broker, checkpoints and logs, as after a failure.")
     private boolean keep;
 
     private static final int POWER_CUT_RECORDS = 200;
@@ -103,7 +103,7 @@ public final class Demo implements Callable<Integer> {
         if (acts.contains(3) && !logModes().isEmpty()) {
             cutPower();
         }
-        if (!keep) {
+        if (!keep && failures.isEmpty()) {
             delete(work);
         }
         screen.heading(String.format(Locale.ROOT, "After %.0f s: ", (System.nanoTime() - start) / 1e9)
