@@ -23,6 +23,8 @@ mod commit;
 mod error;
 mod format;
 mod handle;
+#[cfg(feature = "jni")]
+mod jni;
 mod log;
 mod options;
 mod report;

@@ -1,0 +1,51 @@
+# The two commands for a newcomer are `make demo` and `make check`. They set up what they need (./setup).
+
+GRADLE = gradle --console=plain
+
+.PHONY: help
+help:
+	@echo 'make demo    a Spark application, killed with -9 twice: without a log, with Spark'"'"'s, with ferrowal'
+	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
+	@echo 'make jar     the jar, and the spark-submit line that uses it'
+	@echo 'make format  formats the Rust code'
+	@echo 'make clean   removes what was built'
+
+# Each is a target of its own: make check-rust, make check-java.
+.PHONY: check
+check: check-rust check-java
+	@echo 'make check: all is well'
+
+.PHONY: check-rust
+check-rust: setup-tools
+	cargo fmt --check
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	cargo test --locked
+	cargo test --locked --no-default-features
+
+.PHONY: check-java
+check-java: setup-tools
+	$(GRADLE) check
+
+# Started from here and not by Gradle, so that it has the terminal. DEMO_ARGS='--help' shows its flags.
+.PHONY: demo
+demo:
+	@./setup demo
+	$(GRADLE) --quiet demoPrepare
+	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/demo/launch.args $(DEMO_ARGS)
+
+.PHONY: jar
+jar: setup-tools
+	$(GRADLE) --quiet jar
+
+.PHONY: format
+format:
+	cargo fmt
+
+.PHONY: clean
+clean:
+	rm -rf build target .gradle
+
+.PHONY: setup-tools
+setup-tools:
+	@./setup

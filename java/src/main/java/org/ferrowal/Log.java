@@ -1,0 +1,279 @@
+package org.ferrowal;
+
+import java.io.IOException;
+import java.io.StringReader;
+import java.io.UncheckedIOException;
+import java.lang.ref.Cleaner;
+import java.lang.ref.Reference;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.Properties;
+import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicBoolean;
+
+/**
+ * A write-ahead log. When {@link #append} returns, the record survives a power cut; it comes back unaltered by location
+ * and in write order until it is cleaned; damage is never returned as data, nor passed over in silence.
+ *
+ * <pre>{@code
+ * try (Log log = Log.open(LogOptions.in(Path.of("/var/lib/my-app/log"), LogOptions.Role.RECEIVERS))) {
+ *     RecordLocation location = log.append(record, System.currentTimeMillis());
+ *     ByteBuffer same = log.read(location);
+ * }
+ * }</pre>
+ *
+ * <p>Opening is cheap and creates nothing: that happens at the first append. Instances of one directory and role in one
+ * process share what is open. All methods may be called from any thread at any time; those that reach storage block, and
+ * do not heed interrupts.
+ */
+public final class Log implements AutoCloseable {
+    private static final Cleaner CLEANER = Cleaner.create();
+
+    /** One array per thread, so that an append allocates nothing but its location. */
+    private static final ThreadLocal<long[]> HANDLE = ThreadLocal.withInitial(() -> new long[Native.HANDLE_LONGS]);
+
+    /** The native side's number of this log. */
+    final long id;
+    private final LogOptions options;
+    private final AtomicBoolean closed;
+    private final Cleaner.Cleanable cleanable;
+
+    private Log(LogOptions options, long id) {
+        this.options = options;
+        this.id = id;
+        this.closed = new AtomicBoolean();
+        Leak leak = new Leak(id, options.dir() + " (" + options.role() + ")", closed);
+        this.cleanable = CLEANER.register(this, leak);
+    }
+
+    /** Forgets the native side's log; the net for a log that nobody closed. Must not refer to the {@link Log}. */
+    private record Leak(long id, String name, AtomicBoolean closed) implements Runnable {
+        @Override
+        public void run() {
+            try {
+                if (!closed.get()) {
+                    NativeLog.warn("the log " + name + " was collected and never closed: closing it now");
+                    Native.close(id);
+                }
+            } finally {
+                Native.forget(id);
+            }
+        }
+    }
+
+    /**
+     * Opens a log. Loads the native library where that has not happened yet, checks the options, and looks at nothing
+     * else.
+     *
+     * @param options how
+     * @return the log
+     * @throws IllegalArgumentException when an option makes no sense
+     * @throws NativeLoadException when the native library cannot be loaded
+     */
+    public static Log open(LogOptions options) {
+        Objects.requireNonNull(options, "options");
+        NativeLibrary.load();
+        try {
+            return new Log(options, Native.open(options.pairs()));
+        } finally {
+            NativeLog.drain();
+        }
+    }
+
+    /**
+     * The operator's overrides for a directory: the entries of its {@code ferrowal.properties}. Changes nothing.
+     *
+     * @param dir an application's directory; need not exist
+     * @return keys and values, empty where there is no such file
+     * @throws UncheckedIOException when the file is there and cannot be read
+     * @throws IllegalArgumentException when the file is not a properties file
+     */
+    public static Map<String, String> overrides(Path dir) {
+        NativeLibrary.load();
+        byte[] bytes = Native.overrides(dir.toString());
+        Map<String, String> entries = new TreeMap<>();
+        if (bytes != null) {
+            Properties properties = new Properties();
+            try {
+                properties.load(new StringReader(new String(bytes, StandardCharsets.UTF_8)));
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+            properties.stringPropertyNames().forEach(key -> entries.put(key, properties.getProperty(key).trim()));
+        }
+        return entries;
+    }
+
+    /**
+     * Looks at what can be known early, and creates nothing: whether the directory could be made or written to, and
+     * whether a live owner elsewhere holds the log, for which it waits.
+     *
+     * @throws LogLockedException when the owner does not let go in time
+     * @throws UncheckedIOException when the file system refuses
+     */
+    public void check() {
+        open();
+        try {
+            Native.check(id);
+        } finally {
+            Reference.reachabilityFence(this);
+            NativeLog.drain();
+        }
+    }
+
+    /**
+     * Appends one record. It is durable when this returns.
+     *
+     * @param record the bytes from position to limit, 0 to 2^31-1 of them; any kind of buffer; its position and limit
+     *     stay, and it may be used again once this has returned or thrown
+     * @param time the record's time in milliseconds, for {@link #clean}
+     * @return where it lies
+     * @throws StorageFullException when the volume is full for longer than the write's bound
+     * @throws WriteTimeoutException when the record was not durable in time; it may become so
+     * @throws LogFencedException when another writer has taken over
+     * @throws UncheckedIOException when the device refuses
+     * @throws IllegalStateException when the log is closed
+     */
+    public RecordLocation append(ByteBuffer record, long time) {
+        if (!options.writeAfterClose()) {
+            open();
+        }
+        int position = record.position();
+        int length = record.limit() - position;
+        long[] handle = HANDLE.get();
+        try {
+            if (record.hasArray()) {
+                Native.append(id, record.array(), record.arrayOffset() + position, length, time, handle);
+            } else if (record.isDirect()) {
+                Native.appendDirect(id, record, position, length, time, handle);
+            } else {
+                // A read-only buffer on the heap hides its array.
+                byte[] copy = new byte[length];
+                record.duplicate().get(copy);
+                Native.append(id, copy, 0, length, time, handle);
+            }
+            return RecordLocation.of(handle);
+        } finally {
+            Reference.reachabilityFence(this);
+        }
+    }
+
+    /**
+     * Reads one record.
+     *
+     * @param location where it lies
+     * @return the record: position 0, limit its length. The buffer owns its memory, and stays valid after {@link #close}
+     * @throws CorruptRecordException when the bytes no longer check
+     * @throws RecordGoneException when it was cleaned
+     * @throws MissingLogException when it is not there, and nothing proves that it was cleaned
+     * @throws ForeignLogException when the location is of another log
+     * @throws UncheckedIOException when the device refuses
+     * @throws IllegalStateException when the log is closed
+     */
+    public ByteBuffer read(RecordLocation location) {
+        open();
+        long[] handle = HANDLE.get();
+        location.to(handle);
+        try {
+            // The length is the caller's word until the log has looked: no memory is taken for it before.
+            Native.locate(id, handle);
+            ByteBuffer buffer = Buffers.allocate(location.length());
+            if (buffer.isDirect()) {
+                Native.readDirect(id, handle, buffer);
+            } else {
+                Native.read(id, handle, buffer.array());
+            }
+            return buffer;
+        } finally {
+            Reference.reachabilityFence(this);
+        }
+    }
+
+    /**
+     * All records written and not cleaned, in write order, read as they are asked for.
+     *
+     * @return the records; close them unless they are used up
+     * @throws CorruptRecordException under {@link LogOptions.Recovery#STRICT}, when anything is damaged
+     * @throws IllegalStateException when the log is closed
+     */
+    public Records scan() {
+        open();
+        try {
+            return new Records(Native.scan(id), CLEANER);
+        } finally {
+            Reference.reachabilityFence(this);
+            NativeLog.drain();
+        }
+    }
+
+    /**
+     * Drops records whose time is below the threshold, less the grace.
+     *
+     * @param threshold in record time, milliseconds
+     * @param wait whether to return only when that has happened; otherwise this returns at once
+     * @throws IllegalStateException when the log is closed
+     */
+    public void clean(long threshold, boolean wait) {
+        if (options.writeAfterClose() && closed.get()) {
+            return;
+        }
+        open();
+        try {
+            Native.clean(id, threshold, wait);
+        } finally {
+            Reference.reachabilityFence(this);
+        }
+    }
+
+    /**
+     * What recovery found when the log was opened.
+     *
+     * @return the report; empty before the log's first use
+     * @throws IllegalStateException when the log is closed
+     */
+    public Optional<RecoveryReport> report() {
+        open();
+        try {
+            return Optional.ofNullable(Native.report(id)).map(RecoveryReport::of);
+        } finally {
+            Reference.reachabilityFence(this);
+        }
+    }
+
+    /**
+     * Lets go of everything. Calls in progress finish; instances that share the directory stay open; buffers that were
+     * read stay valid. Again is no error.
+     */
+    @Override
+    public void close() {
+        if (!closed.compareAndSet(false, true)) {
+            return;
+        }
+        try {
+            Native.close(id);
+        } finally {
+            // A log that takes writes after its close keeps its id for as long as it can be called.
+            if (!options.writeAfterClose()) {
+                cleanable.clean();
+            }
+            Reference.reachabilityFence(this);
+            NativeLog.drain();
+        }
+    }
+
+    private void open() {
+        if (closed.get()) {
+            throw new IllegalStateException("the log " + options.dir() + " is closed");
+        }
+    }
+
+    /** Directory and role. */
+    @Override
+    public String toString() {
+        return "Log[" + options.dir() + ", " + options.role() + "]";
+    }
+}

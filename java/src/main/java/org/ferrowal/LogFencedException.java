@@ -1,0 +1,15 @@
+package org.ferrowal;
+
+/** Another writer has taken the log over: this one never writes again. */
+public class LogFencedException extends LogException {
+    private static final long serialVersionUID = 1L;
+
+    /**
+     * Makes one.
+     *
+     * @param message what happened, where, and what to do
+     */
+    public LogFencedException(String message) {
+        super(message);
+    }
+}

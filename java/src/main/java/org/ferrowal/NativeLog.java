@@ -1,0 +1,98 @@
+package org.ferrowal;
+
+/**
+ * Carries the native side's log lines to SLF4J, or to {@link System.Logger} where there is no SLF4J.
+ *
+ * <p>A daemon thread waits for lines; calls that are likely to have logged drain the queue themselves, so that a program
+ * which ends at once still shows them. The level is decided here and checked on the native side, so a line that nobody
+ * wants is never formatted.
+ */
+final class NativeLog {
+    /** Longest wait of the thread, and so the time until a change of the logger's level is noticed. */
+    private static final long WAIT_MILLIS = 1000;
+
+    private static final Sink SINK = sink();
+    /** Lines leave in the order in which they came. */
+    private static final Object ORDER = new Object();
+
+    private NativeLog() {
+    }
+
+    /** Where lines go. Levels are 1 ERROR, 2 WARN, 3 INFO, 4 DEBUG, 5 TRACE. */
+    interface Sink {
+        /** The finest level that is wanted, 0 for none. */
+        int level();
+
+        void log(int level, String text);
+    }
+
+    static void start() {
+        Native.init(SINK.level());
+        Thread thread = new Thread(NativeLog::run, "ferrowal-log");
+        thread.setDaemon(true);
+        // The thread lives as long as the JVM: it must not keep an application's class loader besides our own.
+        thread.setContextClassLoader(null);
+        thread.start();
+    }
+
+    private static void run() {
+        int level = SINK.level();
+        while (true) {
+            if (Native.awaitLog(WAIT_MILLIS)) {
+                drain();
+            }
+            int wanted = SINK.level();
+            if (wanted != level) {
+                Native.setLogLevel(wanted);
+                level = wanted;
+            }
+        }
+    }
+
+    /** Hands on every line that waits. */
+    static void drain() {
+        synchronized (ORDER) {
+            for (String[] line = Native.takeLog(); line != null; line = Native.takeLog()) {
+                SINK.log(Integer.parseInt(line[0]), line[1]);
+            }
+        }
+    }
+
+    /** Says a line of the Java side. */
+    static void warn(String text) {
+        SINK.log(2, text);
+    }
+
+    private static Sink sink() {
+        try {
+            Class.forName("org.slf4j.LoggerFactory", true, NativeLog.class.getClassLoader());
+            return new Slf4jSink();
+        } catch (ClassNotFoundException | LinkageError e) {
+            return new SystemSink();
+        }
+    }
+
+    /** The JDK's own logging. */
+    private static final class SystemSink implements Sink {
+        private static final System.Logger.Level[] LEVELS = {
+            System.Logger.Level.OFF, System.Logger.Level.ERROR, System.Logger.Level.WARNING, System.Logger.Level.INFO,
+            System.Logger.Level.DEBUG, System.Logger.Level.TRACE
+        };
+        private final System.Logger logger = System.getLogger("org.ferrowal");
+
+        @Override
+        public int level() {
+            for (int level = LEVELS.length - 1; level > 0; level--) {
+                if (logger.isLoggable(LEVELS[level])) {
+                    return level;
+                }
+            }
+            return 0;
+        }
+
+        @Override
+        public void log(int level, String text) {
+            logger.log(LEVELS[level], text);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+package org.ferrowal;
+
+import java.lang.ref.Cleaner;
+import java.lang.ref.Reference;
+import java.nio.ByteBuffer;
+import java.util.Iterator;
+import java.util.NoSuchElementException;
+
+/**
+ * Records in write order, read from storage as they are asked for. What it holds open is let go of when the last record
+ * was returned, at the first failure, at {@link #close}, or, at the latest, when it is collected. For one thread at a
+ * time. Each buffer has position 0 and owns its memory.
+ */
+public final class Records implements Iterator<ByteBuffer>, AutoCloseable {
+    private static final int UNKNOWN = -2;
+    private static final int END = -1;
+
+    private final long id;
+    private final Cleaner.Cleanable cleanable;
+    /** Length of the next record, or {@link #UNKNOWN}, or {@link #END}. */
+    private int next = UNKNOWN;
+
+    Records(long id, Cleaner cleaner) {
+        this.id = id;
+        this.cleanable = cleaner.register(this, () -> Native.scanClose(id));
+    }
+
+    /**
+     * Whether there is another record. Reads from storage, and throws what {@link Log#read} throws; damage is met here.
+     */
+    @Override
+    public boolean hasNext() {
+        if (next == UNKNOWN) {
+            try {
+                next = Native.scanNext(id);
+            } catch (RuntimeException e) {
+                close();
+                throw e;
+            } finally {
+                Reference.reachabilityFence(this);
+            }
+            if (next == END) {
+                close();
+            }
+        }
+        return next != END;
+    }
+
+    /** The next record. */
+    @Override
+    public ByteBuffer next() {
+        if (!hasNext()) {
+            throw new NoSuchElementException("there are no more records");
+        }
+        try {
+            ByteBuffer buffer = Buffers.allocate(next);
+            if (buffer.isDirect()) {
+                Native.scanTakeDirect(id, buffer);
+            } else {
+                Native.scanTake(id, buffer.array());
+            }
+            next = UNKNOWN;
+            return buffer;
+        } finally {
+            Reference.reachabilityFence(this);
+        }
+    }
+
+    /** Lets go of everything; the records that were returned stay as they are. Again is no error. */
+    @Override
+    public void close() {
+        next = END;
+        cleanable.clean();
+        NativeLog.drain();
+    }
+}

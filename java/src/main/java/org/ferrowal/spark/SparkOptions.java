@@ -1,0 +1,315 @@
+package org.ferrowal.spark;
+
+import java.io.IOException;
+import java.net.URI;
+import java.net.URISyntaxException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.time.Duration;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.apache.spark.SparkConf;
+import org.ferrowal.Log;
+import org.ferrowal.LogOptions;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import scala.Tuple2;
+
+/**
+ * The {@code spark.ferrowal.*} keys: read, checked and explained here, and nowhere else.
+ *
+ * <p>Sizes and times are Spark's own strings. Spark restores its configuration from the checkpoint, so an operator who
+ * must change something writes {@code ferrowal.properties} into the log's directory: its entries replace those of the
+ * configuration, except {@code spark.ferrowal.dir}.
+ */
+final class SparkOptions {
+    private static final Logger LOG = LoggerFactory.getLogger("org.ferrowal");
+
+    private static final String PREFIX = "spark.ferrowal.";
+    private static final String DIR = PREFIX + "dir";
+    private static final String RECOVERY = PREFIX + "recovery";
+    private static final String CLEAN_GRACE = PREFIX + "clean.grace";
+    private static final String SEGMENT_SIZE = PREFIX + "segment.size";
+    private static final String MEMORY = PREFIX + "memory";
+    private static final String WRITE_TIMEOUT = PREFIX + "write.timeout";
+    private static final String LOCK_WAIT = PREFIX + "lock.wait";
+    private static final String ALLOW_NETWORK = PREFIX + "lock.allowNetwork";
+    private static final String LINGER = PREFIX + "linger";
+    private static final String IDLE_MARK = PREFIX + "idleMark";
+    private static final List<String> KEYS = List.of(DIR, RECOVERY, CLEAN_GRACE, SEGMENT_SIZE, MEMORY, WRITE_TIMEOUT,
+        LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK);
+
+    /** Overrides. */
+    private static final String FILE = "ferrowal.properties";
+
+    private static final String JAVA_SERIALIZER = "org.apache.spark.serializer.JavaSerializer";
+    private static final String KRYO_SERIALIZER = "org.apache.spark.serializer.KryoSerializer";
+    /** The header of an object stream, and no object. */
+    private static final byte[] EMPTY_JAVA_STREAM = {(byte) 0xAC, (byte) 0xED, 0, 5};
+
+    /** What was already said in this process: Spark makes an instance for every partition that it reads back. */
+    private static final Set<String> SAID = ConcurrentHashMap.newKeySet();
+
+    private final LogOptions log;
+    private final String serializer;
+
+    private SparkOptions(LogOptions log, String serializer) {
+        this.log = log;
+        this.serializer = serializer;
+    }
+
+    /**
+     * Reads and checks the keys, with the operator's overrides.
+     *
+     * @throws IllegalArgumentException saying what is wrong and what to do
+     */
+    static SparkOptions of(SparkConf conf, LogOptions.Role role) {
+        for (Tuple2<String, String> entry : conf.getAllWithPrefix(PREFIX)) {
+            known(PREFIX + entry._1(), "");
+        }
+        Path dir = directory(conf);
+        SparkConf merged = override(conf, dir);
+        String side = role == LogOptions.Role.DRIVER ? "driver" : "receiver";
+        LogOptions options = LogOptions.in(dir, role)
+            .writeAfterClose(true)
+            .recovery(recovery(merged))
+            .cleanGrace(time(merged, CLEAN_GRACE, "10s"))
+            .segmentSize(size(merged, SEGMENT_SIZE, "64m", 1L << 20, "1m", 1L << 40, "1t"))
+            .memory(size(merged, MEMORY, "64m", 16L << 20, "16m", 1L << 40, "1t"))
+            .writeTimeout(time(merged, WRITE_TIMEOUT, role == LogOptions.Role.DRIVER ? "3s" : "20s"))
+            .lockWait(time(merged, LOCK_WAIT, "30s"))
+            .allowNetworkLock(flag(merged, ALLOW_NETWORK))
+            .linger(time(merged, LINGER, "10s"))
+            .idleMark(time(merged, IDLE_MARK, "1s"))
+            .rollingInterval(Duration.ofSeconds(
+                positive(conf, "spark.streaming." + side + ".writeAheadLog.rollingIntervalSecs", 60)))
+            .maxFailures(positive(conf, "spark.streaming." + side + ".writeAheadLog.maxFailures", 3));
+        warn(conf, dir);
+        return new SparkOptions(options, conf.get("spark.serializer", JAVA_SERIALIZER));
+    }
+
+    LogOptions log() {
+        return log;
+    }
+
+    String serializer() {
+        return serializer;
+    }
+
+    /** The bytes of a block without records, as {@code spark.serializer} would have written it; null if not known. */
+    byte[] emptyBlock() {
+        switch (serializer) {
+            case JAVA_SERIALIZER:
+                return EMPTY_JAVA_STREAM.clone();
+            case KRYO_SERIALIZER:
+                return new byte[0];
+            default:
+                return null;
+        }
+    }
+
+    /** Refuses a key that does not exist. {@code where} says where it was found. */
+    private static void known(String key, String where) {
+        if (KEYS.contains(key)) {
+            return;
+        }
+        String nearest = KEYS.get(0);
+        for (String candidate : KEYS) {
+            if (distance(key, candidate) < distance(key, nearest)) {
+                nearest = candidate;
+            }
+        }
+        throw new IllegalArgumentException("unknown key " + key + where + ": did you mean " + nearest + "?");
+    }
+
+    private static Path directory(SparkConf conf) {
+        String value = conf.get(DIR, "").trim();
+        if (value.isEmpty()) {
+            throw new IllegalArgumentException(DIR + " is not set: set it to a directory that belongs to this"
+                + " application alone, for example --conf " + DIR + "=file:///var/lib/ferrowal/my-app");
+        }
+        if (value.startsWith("/")) {
+            return Paths.get(value).normalize();
+        }
+        int colon = value.indexOf(':');
+        if (colon <= 0) {
+            throw new IllegalArgumentException(DIR + "=" + value + " is a relative path: give an absolute one, or a"
+                + " file: URI such as file:///var/lib/ferrowal/my-app");
+        }
+        String scheme = value.substring(0, colon).toLowerCase(Locale.ROOT);
+        if (!scheme.equals("file")) {
+            throw new IllegalArgumentException(DIR + "=" + value + ": this release knows file: only; hdfs, s3a, gs and"
+                + " abfss are planned");
+        }
+        try {
+            URI uri = new URI(value);
+            String host = uri.getHost();
+            String path = uri.getPath();
+            if (path != null && path.startsWith("/") && (uri.getAuthority() == null || "localhost".equals(host))
+                && uri.getQuery() == null && uri.getFragment() == null) {
+                return Paths.get(path).normalize();
+            }
+        } catch (URISyntaxException e) {
+            throw new IllegalArgumentException(DIR + "=" + value + " is not a valid URI (" + e.getReason()
+                + "): give an absolute path, or a file: URI such as file:///var/lib/ferrowal/my-app", e);
+        }
+        throw new IllegalArgumentException(DIR + "=" + value + " does not name a directory of this machine: give an"
+            + " absolute path, or a file: URI such as file:///var/lib/ferrowal/my-app");
+    }
+
+    /** The configuration with the entries of the directory's {@code ferrowal.properties} over it. */
+    private static SparkConf override(SparkConf conf, Path dir) {
+        Map<String, String> entries;
+        try {
+            entries = Log.overrides(dir);
+        } catch (IllegalArgumentException e) {
+            throw new IllegalArgumentException(dir.resolve(FILE) + " is not a valid properties file: "
+                + e.getMessage(), e);
+        }
+        if (entries.isEmpty()) {
+            return conf;
+        }
+        SparkConf merged = conf.clone();
+        entries.forEach((key, value) -> {
+            known(key, " in " + dir.resolve(FILE));
+            if (key.equals(DIR)) {
+                throw new IllegalArgumentException(dir.resolve(FILE) + " must not set " + DIR
+                    + ": the directory is the log's identity");
+            }
+            if (once("override " + dir + key + value)) {
+                LOG.warn("{} sets {}={} (the application's configuration says {})", dir.resolve(FILE), key, value,
+                    conf.get(key, "nothing"));
+            }
+            merged.set(key, value);
+        });
+        return merged;
+    }
+
+    private static LogOptions.Recovery recovery(SparkConf conf) {
+        String value = conf.get(RECOVERY, "default");
+        switch (value) {
+            case "strict":
+                return LogOptions.Recovery.STRICT;
+            case "default":
+                return LogOptions.Recovery.DEFAULT;
+            case "salvage":
+                return LogOptions.Recovery.SALVAGE;
+            default:
+                throw new IllegalArgumentException(RECOVERY + "=" + value + ": must be strict, default or salvage");
+        }
+    }
+
+    private static Duration time(SparkConf conf, String key, String standard) {
+        long millis;
+        try {
+            millis = conf.getTimeAsMs(key, standard);
+        } catch (IllegalArgumentException e) {
+            throw new IllegalArgumentException(key + "=" + conf.get(key, standard)
+                + ": must be a time such as 500ms, 10s or 5min", e);
+        }
+        if (millis < 0) {
+            throw new IllegalArgumentException(key + "=" + conf.get(key, standard) + ": must not be negative");
+        }
+        return Duration.ofMillis(millis);
+    }
+
+    private static long size(SparkConf conf, String key, String standard, long least, String leastText, long most,
+                             String mostText) {
+        long bytes;
+        try {
+            bytes = conf.getSizeAsBytes(key, standard);
+        } catch (IllegalArgumentException e) {
+            throw new IllegalArgumentException(key + "=" + conf.get(key, standard)
+                + ": must be a size such as 64m or 1g", e);
+        }
+        if (bytes < least || bytes > most) {
+            throw new IllegalArgumentException(key + "=" + conf.get(key, standard) + ": must be " + leastText + " to "
+                + mostText);
+        }
+        return bytes;
+    }
+
+    private static boolean flag(SparkConf conf, String key) {
+        String value = conf.get(key, "false");
+        switch (value) {
+            case "true":
+                return true;
+            case "false":
+                return false;
+            default:
+                throw new IllegalArgumentException(key + "=" + value + ": must be true or false");
+        }
+    }
+
+    private static int positive(SparkConf conf, String key, int standard) {
+        String value = conf.get(key, Integer.toString(standard));
+        try {
+            int number = Integer.parseInt(value.trim());
+            if (number > 0) {
+                return number;
+            }
+        } catch (NumberFormatException e) {
+            throw new IllegalArgumentException(key + "=" + value + ": must be a whole number from 1 on", e);
+        }
+        throw new IllegalArgumentException(key + "=" + value + ": must be a whole number from 1 on");
+    }
+
+    /** Says what works now and will not last. */
+    private static void warn(SparkConf conf, Path dir) {
+        if (!once("place " + dir)) {
+            return;
+        }
+        String type = volume(dir);
+        if (type.equals("tmpfs") || type.equals("ramfs") || type.equals("overlay")) {
+            LOG.warn("{}={} lies on {}, whose contents go with the machine, container or pod: the log does not survive"
+                + " a restart there", DIR, dir, type);
+        }
+        String master = conf.get("spark.master", "local");
+        if (!master.equals("local") && !master.startsWith("local[") && !master.startsWith("local-cluster[")) {
+            LOG.warn("{}={} is a directory of each machine, and the master is {}: unless it is a file system that all"
+                + " machines share, a block cannot be read back on another machine than the one that received it", DIR,
+                dir, master);
+        }
+    }
+
+    /** The type of the file system that holds, or would hold, a directory; empty where that cannot be told. */
+    private static String volume(Path dir) {
+        Path there = dir;
+        while (there != null && !Files.exists(there)) {
+            there = there.getParent();
+        }
+        try {
+            return there == null ? "" : Files.getFileStore(there).type();
+        } catch (IOException e) {
+            // Only a warning hangs on it.
+            LOG.debug("cannot tell the file system of {}", there, e);
+            return "";
+        }
+    }
+
+    private static boolean once(String what) {
+        return SAID.add(what);
+    }
+
+    /** Levenshtein's: how many characters must be changed, added or removed. */
+    private static int distance(String a, String b) {
+        int[] row = new int[b.length() + 1];
+        for (int j = 0; j <= b.length(); j++) {
+            row[j] = j;
+        }
+        for (int i = 1; i <= a.length(); i++) {
+            int diagonal = row[0];
+            row[0] = i;
+            for (int j = 1; j <= b.length(); j++) {
+                int changed = diagonal + (a.charAt(i - 1) == b.charAt(j - 1) ? 0 : 1);
+                diagonal = row[j];
+                row[j] = Math.min(changed, 1 + Math.min(row[j], row[j - 1]));
+            }
+        }
+        return row[b.length()];
+    }
+}

@@ -1,0 +1,312 @@
+package org.ferrowal;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.lang.ref.ReferenceQueue;
+import java.lang.ref.WeakReference;
+import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.NoSuchElementException;
+import java.util.Random;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class LogTest {
+    @TempDir
+    private Path temp;
+
+    private LogOptions options() {
+        return LogOptions.in(temp.resolve("log"), LogOptions.Role.RECEIVERS).linger(Duration.ZERO);
+    }
+
+    private static byte[] bytes(ByteBuffer buffer) {
+        byte[] bytes = new byte[buffer.remaining()];
+        buffer.duplicate().get(bytes);
+        return bytes;
+    }
+
+    private static byte[] random(long seed, int length) {
+        byte[] bytes = new byte[length];
+        new Random(seed).nextBytes(bytes);
+        return bytes;
+    }
+
+    private static ByteBuffer direct(byte[] bytes) {
+        return ByteBuffer.allocateDirect(bytes.length).put(bytes).flip();
+    }
+
+    @Test
+    void everyKindOfBufferComesBack() {
+        byte[] whole = random(1, 300_000);
+        try (Log log = Log.open(options())) {
+            for (int length : new int[] {0, 1, 7, 4096, 65_535, 65_536, 200_000}) {
+                int end = 40 + length;
+                ByteBuffer heap = ByteBuffer.wrap(whole).position(40).limit(end);
+                ByteBuffer direct = direct(whole).position(40).limit(end);
+                List<ByteBuffer> kinds = List.of(heap, heap.asReadOnlyBuffer(), heap.slice(), heap.slice().asReadOnlyBuffer(),
+                    ByteBuffer.wrap(whole, 40, length), direct, direct.asReadOnlyBuffer(), direct.slice());
+                for (ByteBuffer kind : kinds) {
+                    int position = kind.position();
+                    int limit = kind.limit();
+                    byte[] expected = bytes(kind);
+                    RecordLocation location = log.append(kind, 1);
+                    assertEquals(position, kind.position());
+                    assertEquals(limit, kind.limit());
+                    assertEquals(length, location.length());
+                    ByteBuffer read = log.read(location);
+                    assertEquals(0, read.position());
+                    assertEquals(length, read.limit());
+                    assertArrayEquals(expected, bytes(read), () -> length + " bytes of " + kind);
+                }
+            }
+        }
+    }
+
+    @Test
+    void aRecordOfAHundredMegabytes() {
+        byte[] large = random(2, 100 << 20);
+        try (Log log = Log.open(options())) {
+            RecordLocation location = log.append(ByteBuffer.wrap(large), 1);
+            RecordLocation after = log.append(ByteBuffer.wrap(new byte[] {1}), 2);
+            assertEquals(ByteBuffer.wrap(large), log.read(location));
+            assertEquals(ByteBuffer.wrap(new byte[] {1}), log.read(after));
+            try (Records records = log.scan()) {
+                assertEquals(ByteBuffer.wrap(large), records.next());
+                assertEquals(1, records.next().remaining());
+                assertFalse(records.hasNext());
+            }
+        }
+    }
+
+    @Test
+    void aBufferOutlivesItsLog() {
+        byte[] small = random(3, 100);
+        byte[] large = random(4, 200_000);
+        List<ByteBuffer> read = new ArrayList<>();
+        List<ByteBuffer> slices = new ArrayList<>();
+        try (Log log = Log.open(options())) {
+            for (byte[] record : List.of(small, large)) {
+                RecordLocation location = log.append(ByteBuffer.wrap(record), 1);
+                read.add(log.read(location));
+                // Of this one only a view of a view is kept.
+                slices.add(log.read(location).duplicate().position(50).slice().asReadOnlyBuffer());
+            }
+        }
+        System.gc();
+        assertEquals(ByteBuffer.wrap(small), read.get(0));
+        assertEquals(ByteBuffer.wrap(large), read.get(1));
+        assertEquals(ByteBuffer.wrap(small, 50, 50), slices.get(0));
+        assertEquals(ByteBuffer.wrap(large, 50, large.length - 50), slices.get(1));
+    }
+
+    @Test
+    void openingCreatesNothing() {
+        try (Log log = Log.open(options())) {
+            log.check();
+            assertFalse(log.scan().hasNext());
+        }
+        assertFalse(Files.exists(temp.resolve("log")));
+    }
+
+    @Test
+    void scanIsInWriteOrderAndSurvivesReopening() {
+        List<byte[]> records = new ArrayList<>();
+        try (Log log = Log.open(options())) {
+            for (int i = 0; i < 200; i++) {
+                records.add(random(i, i * 997 % 5000));
+                // Times may go backwards: they are not the order.
+                log.append(ByteBuffer.wrap(records.get(i)), 1000 - i);
+            }
+        }
+        try (Log log = Log.open(options()); Records scan = log.scan()) {
+            for (byte[] record : records) {
+                ByteBuffer next = scan.next();
+                assertEquals(0, next.position());
+                assertArrayEquals(record, bytes(next));
+            }
+            assertFalse(scan.hasNext());
+            assertEquals("there are no more records", assertThrows(NoSuchElementException.class, scan::next).getMessage());
+            RecoveryReport report = log.report().orElseThrow();
+            assertEquals(0, report.corrupt());
+        }
+    }
+
+    @Test
+    void everythingButCloseIsRefusedAfterClose() {
+        Log log = Log.open(options());
+        RecordLocation location = log.append(ByteBuffer.allocate(10), 1);
+        log.close();
+        log.close();
+        String message = "the log " + temp.resolve("log") + " is closed";
+        ByteBuffer record = ByteBuffer.allocate(1);
+        assertEquals(message, assertThrows(IllegalStateException.class, () -> log.append(record, 1)).getMessage());
+        assertEquals(message, assertThrows(IllegalStateException.class, () -> log.read(location)).getMessage());
+        assertEquals(message, assertThrows(IllegalStateException.class, log::scan).getMessage());
+        assertEquals(message, assertThrows(IllegalStateException.class, () -> log.clean(1, true)).getMessage());
+        assertEquals(message, assertThrows(IllegalStateException.class, log::check).getMessage());
+        assertEquals(message, assertThrows(IllegalStateException.class, log::report).getMessage());
+    }
+
+    @Test
+    void aWriteAfterCloseIsDurableWhereItIsAllowed() {
+        Log log = Log.open(options().writeAfterClose(true));
+        log.append(ByteBuffer.wrap(new byte[] {1}), 1);
+        log.close();
+        log.append(ByteBuffer.wrap(new byte[] {2}), 2);
+        log.clean(Long.MAX_VALUE, true);
+        try (Log again = Log.open(options()); Records scan = again.scan()) {
+            assertArrayEquals(new byte[] {1}, bytes(scan.next()));
+            assertArrayEquals(new byte[] {2}, bytes(scan.next()));
+            assertFalse(scan.hasNext());
+        }
+    }
+
+    @Test
+    void closingOneInstanceLeavesItsSiblingOpen() {
+        Log first = Log.open(options());
+        try (Log second = Log.open(options())) {
+            RecordLocation location = first.append(ByteBuffer.wrap(new byte[] {7}), 1);
+            first.close();
+            assertEquals(7, second.read(location).get());
+            assertEquals(8, second.read(second.append(ByteBuffer.wrap(new byte[] {8}), 2)).get());
+        }
+    }
+
+    @Test
+    void aLocationThatIsNotOfThisLogIsRefused() {
+        try (Log log = Log.open(options())) {
+            RecordLocation real = log.append(ByteBuffer.allocate(100), 1);
+            RecordLocation foreign = new RecordLocation(real.logHigh() + 1, real.logLow(), real.writerHigh(),
+                real.writerLow(), real.segment(), real.offset(), real.length(), real.crc(), real.version());
+            assertThrows(ForeignLogException.class, () -> log.read(foreign));
+            RecordLocation huge = new RecordLocation(real.logHigh(), real.logLow(), real.writerHigh(),
+                real.writerLow(), real.segment(), real.offset(), Integer.MAX_VALUE, real.crc(), real.version());
+            assertThrows(LogException.class, () -> log.read(huge));
+            RecordLocation wrong = new RecordLocation(real.logHigh(), real.logLow(), real.writerHigh(),
+                real.writerLow(), real.segment(), real.offset(), real.length(), real.crc() + 1, real.version());
+            assertThrows(CorruptRecordException.class, () -> log.read(wrong));
+            assertEquals(100, log.read(real).remaining());
+        }
+    }
+
+    @Test
+    void badOptionsAreRefused() {
+        assertEquals("the segment size must be 1 MiB to 1 TiB, not 5 bytes",
+            assertThrows(IllegalArgumentException.class, () -> Log.open(options().segmentSize(5))).getMessage());
+        assertEquals("the memory bound must be 16 MiB at least, not 5 bytes",
+            assertThrows(IllegalArgumentException.class, () -> Log.open(options().memory(5))).getMessage());
+        assertThrows(IllegalArgumentException.class, () -> Log.open(options().linger(Duration.ofMillis(-1))));
+        assertThrows(IllegalArgumentException.class,
+            () -> Log.open(LogOptions.in(Path.of("relative"), LogOptions.Role.DRIVER)));
+    }
+
+    @Test
+    void anAbandonedScanIsCollected() throws InterruptedException {
+        try (Log log = Log.open(options())) {
+            log.append(ByteBuffer.allocate(10), 1);
+            ReferenceQueue<Records> collected = new ReferenceQueue<>();
+            WeakReference<Records> abandoned = new WeakReference<>(log.scan(), collected);
+            System.gc();
+            assertEquals(abandoned, collected.remove(30_000));
+        }
+    }
+
+    @Test
+    void manyThreadsWriteAndReadWhileOthersCleanAndClose() throws Exception {
+        long seed = System.nanoTime();
+        System.out.println("seed of manyThreadsWriteAndReadWhileOthersCleanAndClose: " + seed);
+        LogOptions options = options().cleanGrace(Duration.ZERO).segmentSize(1 << 20);
+        ExecutorService threads = Executors.newFixedThreadPool(72);
+        try (Log keeper = Log.open(options)) {
+            List<Callable<Void>> jobs = new ArrayList<>();
+            for (int i = 0; i < 64; i++) {
+                long mine = seed + i;
+                jobs.add(() -> {
+                    Random random = new Random(mine);
+                    for (int round = 0; round < 10; round++) {
+                        // Opened and closed all the time, as Spark does.
+                        try (Log log = Log.open(options)) {
+                            for (int n = 0; n < 10; n++) {
+                                byte[] record = random(random.nextLong(), random.nextInt(20_000));
+                                long time = 1_000_000 + round;
+                                ByteBuffer buffer = random.nextBoolean() ? ByteBuffer.wrap(record) : direct(record);
+                                assertArrayEquals(record, bytes(log.read(log.append(buffer, time))));
+                            }
+                        }
+                    }
+                    return null;
+                });
+            }
+            for (int i = 0; i < 8; i++) {
+                jobs.add(() -> {
+                    for (int round = 0; round < 20; round++) {
+                        try (Log log = Log.open(options)) {
+                            log.clean(1000 + round, round % 2 == 0);
+                            try (Records records = log.scan()) {
+                                for (int n = 0; n < 20 && records.hasNext(); n++) {
+                                    records.next();
+                                }
+                            }
+                        }
+                    }
+                    return null;
+                });
+            }
+            for (Future<Void> job : threads.invokeAll(jobs, 120, TimeUnit.SECONDS)) {
+                job.get();
+            }
+            int count = 0;
+            for (Records records = keeper.scan(); records.hasNext(); records.next()) {
+                count++;
+            }
+            assertEquals(6400, count);
+        } finally {
+            threads.shutdownNow();
+        }
+    }
+
+    @Test
+    void closingInTheMiddleOfWritesIsClean() throws Exception {
+        for (int round = 0; round < 20; round++) {
+            Log log = Log.open(options());
+            ExecutorService threads = Executors.newFixedThreadPool(8);
+            List<Future<List<RecordLocation>>> writers = new ArrayList<>();
+            for (int i = 0; i < 8; i++) {
+                writers.add(threads.submit(() -> {
+                    List<RecordLocation> acknowledged = new ArrayList<>();
+                    try {
+                        while (true) {
+                            acknowledged.add(log.append(ByteBuffer.allocate(1000), 1));
+                        }
+                    } catch (IllegalStateException closed) {
+                        return acknowledged;
+                    }
+                }));
+            }
+            log.append(ByteBuffer.allocate(1), 1);
+            log.close();
+            threads.shutdown();
+            assertTrue(threads.awaitTermination(30, TimeUnit.SECONDS));
+            try (Log again = Log.open(options())) {
+                for (Future<List<RecordLocation>> writer : writers) {
+                    for (RecordLocation location : writer.get()) {
+                        assertEquals(1000, again.read(location).remaining());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+package org.ferrowal;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class NativeLibraryTest {
+    private static final Duration BOUND = Duration.ofSeconds(60);
+
+    @TempDir
+    private Path temp;
+
+    private Path tmpdir() throws IOException {
+        return Files.createDirectories(temp.resolve("tmp"));
+    }
+
+    private String log() {
+        return temp.resolve("log").toString();
+    }
+
+    private List<String> lines(Child child, String prefix) {
+        return child.output().lines().filter(line -> line.startsWith(prefix)).map(line -> line.substring(prefix.length()))
+            .collect(Collectors.toList());
+    }
+
+    /** Runs the program, and gives the message of the failure to load, which must be the same twice. */
+    private String failure(String... options) {
+        try (Child child = Child.plain(Program.class, List.of(options), "fail", log())) {
+            assertEquals(0, child.exit(BOUND), child::output);
+            List<String> messages = lines(child, "failed: ");
+            assertEquals(2, messages.size(), child::output);
+            assertEquals(messages.get(0), messages.get(1));
+            return messages.get(0);
+        }
+    }
+
+    @Test
+    void aJvmEndsPromptlyAfterMainAndLeavesNoFile() throws IOException {
+        try (Child child = Child.plain(Program.class, List.of("-Dferrowal.native.tmpdir=" + tmpdir()), "write", log())) {
+            child.await(line -> line.equals("end of main"), BOUND);
+            assertEquals(0, child.exit(Duration.ofSeconds(5)));
+            assertEquals(List.of("0"), lines(child, "files left: "));
+            assertEquals(List.of("42"), lines(child, "read: "));
+        }
+        try (Stream<Path> left = Files.list(tmpdir())) {
+            assertEquals(0, left.count());
+        }
+    }
+
+    @Test
+    void theCopyIsKeptOnRequestAndIsPrivate() throws IOException {
+        try (Child child = Child.plain(Program.class,
+                List.of("-Dferrowal.native.tmpdir=" + tmpdir(), "-Dferrowal.native.keep=true"), "write", log())) {
+            assertEquals(0, child.exit(BOUND), child::output);
+            assertEquals(List.of("1"), lines(child, "files left: "));
+        }
+        try (Stream<Path> left = Files.list(tmpdir())) {
+            assertEquals("rwx------", java.nio.file.attribute.PosixFilePermissions.toString(
+                Files.getPosixFilePermissions(left.findFirst().orElseThrow())));
+        }
+    }
+
+    @Test
+    void twoClassLoadersInOneJvm() {
+        try (Child child = Child.plain(Program.class, List.of(), "loaders", log())) {
+            assertEquals(0, child.exit(BOUND), child::output);
+            assertEquals(List.of("42", "42"), lines(child, "read: "));
+            assertEquals(List.of("URLClassLoader", "URLClassLoader"), lines(child, "loaded by: "));
+        }
+    }
+
+    @Test
+    void anExplicitPathNeverFallsBack() {
+        assertEquals("cannot load the native library that -Dferrowal.native.path=/nowhere/libferrowal.so names: "
+            + "Can't load library: /nowhere/libferrowal.so", failure("-Dferrowal.native.path=/nowhere/libferrowal.so"));
+    }
+
+    @Test
+    void anotherLibraryIsNotTakenForOurs() {
+        String other = Path.of(System.getProperty("java.home"), "lib", "libprefs.so").toString();
+        String message = failure("-Dferrowal.native.path=" + other);
+        assertTrue(message.startsWith("the library that was loaded is not ferrowal's, or ferrowal's classes were relocated"
+            + " into another package, which their native methods do not survive: "), message);
+    }
+
+    @Test
+    void anArchitectureThatTheJarLacks() {
+        assertEquals("ferrowal's jar holds no native library for linux-riscv64"
+            + " (/META-INF/native/linux-riscv64/libferrowal.so); tried java.library.path first: build one there with"
+            + " \"gradle jar\", or name one with -Dferrowal.native.path", failure("-Dos.arch=riscv64"));
+    }
+
+    @Test
+    void aTemporaryDirectoryThatIsNotThere() {
+        String message = failure("-Dferrowal.native.tmpdir=/nowhere");
+        assertTrue(message.matches("cannot copy the native library to a directory below /nowhere:"
+            + " java\\.nio\\.file\\.NoSuchFileException: /nowhere/ferrowal-\\d+; set -Dferrowal\\.native\\.tmpdir to a"
+            + " directory that this user can write to"), message);
+    }
+
+    @Test
+    void theLibraryPathComesBeforeTheJar() throws IOException {
+        Path other = Path.of(System.getProperty("java.home"), "lib", "libprefs.so");
+        Files.copy(other, tmpdir().resolve("libferrowal.so"));
+        String message = failure("-Djava.library.path=" + tmpdir());
+        assertTrue(message.startsWith("the library that was loaded is not ferrowal's"), message);
+    }
+
+    @Test
+    void aVolumeMountedNoexecIsNamed() throws IOException, InterruptedException {
+        List<String> prefix = new ArrayList<>(List.of("unshare", "-m", "sh", "-c",
+            "mount -t tmpfs -o noexec none " + tmpdir() + " && exec \"$@\"", "sh"));
+        Process probe = new ProcessBuilder(
+            Stream.concat(prefix.stream(), Stream.of("true")).collect(Collectors.toList())).inheritIO().start();
+        assumeTrue(probe.waitFor() == 0, "mounting needs root");
+        try (Child child = Child.plain(prefix, Program.class, List.of("-Dferrowal.native.tmpdir=" + tmpdir()), "fail",
+                log())) {
+            assertEquals(0, child.exit(BOUND), child::output);
+            String message = lines(child, "failed: ").get(0);
+            assertTrue(message.startsWith("cannot load the native library, copied from the jar to " + tmpdir()), message);
+            assertTrue(message.endsWith("; " + tmpdir() + " seems to be on a volume mounted noexec: set"
+                + " -Dferrowal.native.tmpdir to a directory that is not"), message);
+            assertEquals(List.of("1", "1"), lines(child, "attempts: "));
+        }
+    }
+
+    @Test
+    void aPanicIsAnExceptionAndTheLogTakesNoMoreWrites() {
+        String tail = "; the log takes no more writes until it is opened again";
+        String head = "internal error in ferrowal (please report it): ";
+        try (Child child = Child.plain(Program.class,
+                List.of("-Dferrowal.native.path=" + System.getProperty("ferrowal.test.hooks")), "panic", log())) {
+            assertEquals(0, child.exit(BOUND), child::output);
+            List<String> panics = lines(child, "panic: NativePanicException: ");
+            assertEquals(2, panics.size(), child::output);
+            assertTrue(panics.get(0).matches("\\Q" + head + "\\Eplanted panic in log \\d+\\Q" + tail + "\\E"),
+                panics.get(0));
+            assertEquals(head + "planted panic" + tail, panics.get(1));
+            String refused = "NativePanicException: " + head + "an earlier failure: ";
+            assertTrue(lines(child, "append: ").get(0).startsWith(refused), child::output);
+            assertTrue(lines(child, "sibling: ").get(0).startsWith(refused), child::output);
+            assertEquals(List.of("42"), lines(child, "read: "));
+            assertEquals(List.of("1"), lines(child, "again: "));
+        }
+    }
+}

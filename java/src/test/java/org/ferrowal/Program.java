@@ -1,0 +1,123 @@
+package org.ferrowal;
+
+import java.io.File;
+import java.io.IOException;
+import java.net.MalformedURLException;
+import java.net.URL;
+import java.net.URLClassLoader;
+import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.stream.Stream;
+
+/** What the tests run in JVMs of their own. Prints what it sees, one line each. */
+public final class Program {
+    private Program() {
+    }
+
+    /** The first argument says what to do, the second in which directory. */
+    public static void main(String[] args) throws Exception {
+        switch (args[0]) {
+            case "write":
+                write(Path.of(args[1]));
+                break;
+            case "fail":
+                fail(Path.of(args[1]));
+                break;
+            case "panic":
+                panic(Path.of(args[1]));
+                break;
+            case "loaders":
+                loaders(args[1]);
+                break;
+            case "append":
+                append(Path.of(args[1]));
+                break;
+            default:
+                throw new IllegalArgumentException(args[0]);
+        }
+    }
+
+    private static LogOptions options(Path dir) {
+        return LogOptions.in(dir, LogOptions.Role.RECEIVERS);
+    }
+
+    /** Writes, reads, leaves the log open, and ends. */
+    private static void write(Path dir) throws IOException {
+        Log log = Log.open(options(dir));
+        String tmp = System.getProperty("ferrowal.native.tmpdir");
+        if (tmp != null) {
+            try (Stream<Path> files = Files.walk(Path.of(tmp))) {
+                System.out.println("files left: " + files.filter(Files::isRegularFile).count());
+            }
+        }
+        RecordLocation location = log.append(ByteBuffer.wrap(new byte[] {42}), 1);
+        System.out.println("read: " + log.read(location).get());
+        System.out.println("loaded by: " + Program.class.getClassLoader().getClass().getSimpleName());
+        System.out.println("end of main");
+    }
+
+    private static void fail(Path dir) {
+        for (int i = 0; i < 2; i++) {
+            try {
+                System.out.println("opened: " + Log.open(options(dir)));
+            } catch (NativeLoadException e) {
+                System.out.println("failed: " + e.getMessage());
+                System.out.println("attempts: " + e.getSuppressed().length);
+            }
+        }
+    }
+
+    private static void panic(Path dir) {
+        Log log = Log.open(options(dir));
+        Log sibling = Log.open(options(dir));
+        RecordLocation location = log.append(ByteBuffer.wrap(new byte[] {42}), 1);
+        say("panic", () -> TestHooks.panicInLog(log.id, true));
+        say("panic", () -> TestHooks.panicInLog(log.id, false));
+        say("append", () -> log.append(ByteBuffer.allocate(1), 1));
+        say("sibling", () -> sibling.append(ByteBuffer.allocate(1), 1));
+        say("read", () -> System.out.println("read: " + log.read(location).get()));
+        log.close();
+        sibling.close();
+        try (Log again = Log.open(options(dir))) {
+            say("again", () -> System.out.println("again: " + again.append(ByteBuffer.allocate(1), 1).length()));
+        }
+    }
+
+    private static void say(String what, Runnable call) {
+        try {
+            call.run();
+        } catch (RuntimeException e) {
+            System.out.println(what + ": " + e.getClass().getSimpleName() + ": " + e.getMessage());
+        }
+    }
+
+    /** The same classes twice in one JVM, both on one directory, each with a native library of its own. */
+    private static void loaders(String dir) throws MalformedURLException, ReflectiveOperationException {
+        String[] path = System.getProperty("java.class.path").split(File.pathSeparator);
+        URL[] urls = new URL[path.length];
+        for (int i = 0; i < path.length; i++) {
+            urls[i] = new File(path[i]).toURI().toURL();
+        }
+        for (int i = 0; i < 2; i++) {
+            // Not closed: the first one's library is still there when the second is loaded.
+            @SuppressWarnings("resource")
+            ClassLoader loader = new URLClassLoader(urls, ClassLoader.getPlatformClassLoader());
+            loader.loadClass(Program.class.getName()).getMethod("main", String[].class)
+                .invoke(null, (Object) new String[] {"write", dir});
+        }
+    }
+
+    /** Writes for ever, and prints each location once it is acknowledged. */
+    private static void append(Path dir) {
+        Log log = Log.open(options(dir));
+        for (int i = 0; ; i++) {
+            byte[] record = new byte[1 + i * 7919 % 30_000];
+            java.util.Arrays.fill(record, (byte) i);
+            RecordLocation l = log.append(ByteBuffer.wrap(record), i);
+            System.out.println("ack " + i + " " + l.logHigh() + " " + l.logLow() + " " + l.writerHigh() + " "
+                + l.writerLow() + " " + l.segment() + " " + l.offset() + " " + l.length() + " " + l.crc() + " "
+                + l.version());
+        }
+    }
+}

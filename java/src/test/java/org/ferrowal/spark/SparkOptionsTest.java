@@ -1,0 +1,140 @@
+package org.ferrowal.spark;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.apache.spark.SparkConf;
+import org.ferrowal.LogOptions;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class SparkOptionsTest {
+    @TempDir
+    private Path temp;
+
+    private SparkConf conf() {
+        return new SparkConf(false).set("spark.ferrowal.dir", temp.resolve("log").toString());
+    }
+
+    /** The message with which both classes refuse a configuration. */
+    private String refused(SparkConf conf) {
+        String driver = assertThrows(IllegalArgumentException.class, () -> new DriverWriteAheadLog(conf)).getMessage();
+        String receiver = assertThrows(IllegalArgumentException.class, () -> new ReceiverWriteAheadLog(conf)).getMessage();
+        assertEquals(driver, receiver);
+        assertFalse(Files.exists(temp.resolve("log/driver")));
+        return driver;
+    }
+
+    private String refused(String key, String value) {
+        return refused(conf().set(key, value));
+    }
+
+    private Path overrides(String text) throws IOException {
+        Path file = Files.createDirectories(temp.resolve("log")).resolve("ferrowal.properties");
+        return Files.writeString(file, text);
+    }
+
+    @Test
+    void constructorsCreateNothing() {
+        new ReceiverWriteAheadLog(conf()).close();
+        new DriverWriteAheadLog(conf()).close();
+        assertFalse(Files.exists(temp.resolve("log")));
+    }
+
+    @Test
+    void theDirectoryIsNeeded() {
+        assertEquals("spark.ferrowal.dir is not set: set it to a directory that belongs to this application alone, for"
+            + " example --conf spark.ferrowal.dir=file:///var/lib/ferrowal/my-app", refused(new SparkConf(false)));
+    }
+
+    @Test
+    void theDirectoryIsAPathOrAFileUri() {
+        assertEquals("spark.ferrowal.dir=logs/app is a relative path: give an absolute one, or a file: URI such as"
+            + " file:///var/lib/ferrowal/my-app", refused("spark.ferrowal.dir", "logs/app"));
+        assertEquals("spark.ferrowal.dir=hdfs://nn/logs: this release knows file: only; hdfs, s3a, gs and abfss are"
+            + " planned", refused("spark.ferrowal.dir", "hdfs://nn/logs"));
+        assertEquals("spark.ferrowal.dir=s3a://bucket/logs: this release knows file: only; hdfs, s3a, gs and abfss are"
+            + " planned", refused("spark.ferrowal.dir", "s3a://bucket/logs"));
+        assertEquals("spark.ferrowal.dir=file://host/logs does not name a directory of this machine: give an absolute"
+            + " path, or a file: URI such as file:///var/lib/ferrowal/my-app",
+            refused("spark.ferrowal.dir", "file://host/logs"));
+        assertEquals("spark.ferrowal.dir=file:///a b is not a valid URI (Illegal character in path): give an absolute"
+            + " path, or a file: URI such as file:///var/lib/ferrowal/my-app",
+            refused("spark.ferrowal.dir", "file:///a b"));
+        for (String dir : new String[] {"/a/b", "/a/b/", "file:/a/b", "file:///a/b/", "file://localhost/a/b", "/a/c/../b"}) {
+            SparkConf conf = conf().set("spark.ferrowal.dir", dir);
+            assertEquals(Path.of("/a/b"), SparkOptions.of(conf, LogOptions.Role.DRIVER).log().dir(), dir);
+        }
+    }
+
+    @Test
+    void anUnknownKeyNamesTheNearest() {
+        assertEquals("unknown key spark.ferrowal.clean.grase: did you mean spark.ferrowal.clean.grace?",
+            refused("spark.ferrowal.clean.grase", "1s"));
+        assertEquals("unknown key spark.ferrowal.segmentSize: did you mean spark.ferrowal.segment.size?",
+            refused("spark.ferrowal.segmentSize", "1m"));
+    }
+
+    @Test
+    void badValuesSayWhatIsGood() {
+        assertEquals("spark.ferrowal.recovery=lenient: must be strict, default or salvage",
+            refused("spark.ferrowal.recovery", "lenient"));
+        assertEquals("spark.ferrowal.clean.grace=soon: must be a time such as 500ms, 10s or 5min",
+            refused("spark.ferrowal.clean.grace", "soon"));
+        assertEquals("spark.ferrowal.linger=-1s: must not be negative", refused("spark.ferrowal.linger", "-1s"));
+        assertEquals("spark.ferrowal.segment.size=big: must be a size such as 64m or 1g",
+            refused("spark.ferrowal.segment.size", "big"));
+        assertEquals("spark.ferrowal.segment.size=512k: must be 1m to 1t",
+            refused("spark.ferrowal.segment.size", "512k"));
+        assertEquals("spark.ferrowal.memory=1m: must be 16m to 1t", refused("spark.ferrowal.memory", "1m"));
+        assertEquals("spark.ferrowal.lock.allowNetwork=yes: must be true or false",
+            refused("spark.ferrowal.lock.allowNetwork", "yes"));
+    }
+
+    @Test
+    void sparksOwnKeysAreHonoured() {
+        SparkConf conf = conf().set("spark.streaming.driver.writeAheadLog.maxFailures", "5")
+            .set("spark.streaming.driver.writeAheadLog.rollingIntervalSecs", "7");
+        String driver = SparkOptions.of(conf, LogOptions.Role.DRIVER).log().toString();
+        assertTrue(driver.contains("maxFailures=5, rollingInterval=7000"), driver);
+        String receivers = SparkOptions.of(conf, LogOptions.Role.RECEIVERS).log().toString();
+        assertTrue(receivers.contains("maxFailures=3, rollingInterval=60000"), receivers);
+        conf.set("spark.streaming.driver.writeAheadLog.maxFailures", "0");
+        assertEquals("spark.streaming.driver.writeAheadLog.maxFailures=0: must be a whole number from 1 on",
+            assertThrows(IllegalArgumentException.class, () -> new DriverWriteAheadLog(conf)).getMessage());
+    }
+
+    @Test
+    void theDefaultsAreThoseOfTheManual() {
+        assertEquals("LogOptions[dir=" + temp.resolve("log") + ", role=driver, recovery=default, segmentSize=67108864,"
+            + " memory=67108864, maxFailures=3, rollingInterval=60000, writeTimeout=3000, cleanGrace=10000,"
+            + " lockWait=30000, linger=10000, idleMark=1000, allowNetworkLock=false]",
+            SparkOptions.of(conf(), LogOptions.Role.DRIVER).log().toString());
+        assertTrue(SparkOptions.of(conf(), LogOptions.Role.RECEIVERS).log().toString().contains("writeTimeout=20000"));
+    }
+
+    @Test
+    void theFileOverridesPolicies() throws IOException {
+        overrides("spark.ferrowal.recovery=salvage\nspark.ferrowal.clean.grace = 3s\n");
+        SparkConf conf = conf().set("spark.ferrowal.recovery", "strict");
+        LogOptions options = SparkOptions.of(conf, LogOptions.Role.RECEIVERS).log();
+        assertEquals(LogOptions.Recovery.SALVAGE, options.recovery());
+        assertTrue(options.toString().contains("cleanGrace=3000"));
+    }
+
+    @Test
+    void theFileIsCheckedAsWell() throws IOException {
+        Path file = overrides("spark.ferrowal.recovry=salvage\n");
+        assertEquals("unknown key spark.ferrowal.recovry in " + file + ": did you mean spark.ferrowal.recovery?",
+            refused(conf()));
+        overrides("spark.ferrowal.dir=/elsewhere\n");
+        assertEquals(file + " must not set spark.ferrowal.dir: the directory is the log's identity", refused(conf()));
+        overrides("spark.ferrowal.recovery=\\u00zz\n");
+        assertEquals(file + " is not a valid properties file: Malformed \\uxxxx encoding.", refused(conf()));
+    }
+}
