@@ -135,11 +135,11 @@ pub(crate) struct Scope {
 
 /// Looks at all segments of `storage`.
 pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
-    let listed = storage.list()?;
+    let (listed, opened) = open_all(storage, scope)?;
     let mut analysis = Analysis {
         place: storage.place(),
-        newest: listed.last().map_or(0, |l| l.id),
-        segments: Vec::with_capacity(listed.len()),
+        newest: listed,
+        segments: Vec::with_capacity(opened.len()),
         generation: 1,
         epoch: 0,
         first: 0,
@@ -148,15 +148,6 @@ pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
         low_water: 0,
         findings: Vec::new(),
     };
-    let mut opened = Vec::with_capacity(listed.len());
-    for l in listed {
-        match storage.open(l.id) {
-            Ok(reader) => opened.push((l, header(&reader, l.id, scope)?, reader)),
-            // Cleaned between the listing and here; the low-water mark is checked below.
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e),
-        }
-    }
     for i in 0..opened.len() {
         let (listed, own, reader) = &opened[i];
         let state = match own {
@@ -170,6 +161,30 @@ pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
     }
     analysis.conclude(scope);
     Ok(analysis)
+}
+
+type Opened = (Listed, Option<SegmentHeader>, Arc<dyn SegmentRead>);
+
+/// Opens every segment; gives them with the number of the newest.
+fn open_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<Opened>)> {
+    /// A live writer's cleaning may outrun a listing this often before something else is wrong.
+    const MOST: usize = 100;
+    let mut tries = 0;
+    'again: loop {
+        tries += 1;
+        let listed = storage.list()?;
+        let newest = listed.last().map_or(0, |l| l.id);
+        let mut opened = Vec::with_capacity(listed.len());
+        for l in listed {
+            match storage.open(l.id) {
+                Ok(reader) => opened.push((l, header(&reader, l.id, scope)?, reader)),
+                // Cleaned since the listing: the mark that proves it may lie in a segment that is newer than the listing.
+                Err(e) if e.is_not_found() && tries < MOST => continue 'again,
+                Err(e) => return Err(e),
+            }
+        }
+        return Ok((newest, opened));
+    }
 }
 
 /// Refuses a log whose newest segment is of a format that this release does not know.

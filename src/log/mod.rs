@@ -12,6 +12,8 @@
 
 mod analysis;
 mod collect;
+#[cfg(test)]
+mod faults;
 mod read;
 mod recover;
 mod scan;

@@ -195,7 +195,9 @@ impl Writer {
         if (self.source.removed)()? {
             return Ok(true);
         }
-        Ok(analyse(self.source.storage.as_ref(), self.source.scope)?.low_water > id)
+        // The mark is newer than what this scan is limited to.
+        let scope = Scope { limit: None, settle: false, ..self.source.scope };
+        Ok(analyse(self.source.storage.as_ref(), scope)?.low_water > id)
     }
 
     fn next_in_group(&mut self) -> Result<Option<Item>> {

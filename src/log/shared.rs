@@ -175,8 +175,14 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn new(options: Options) -> Shared {
+        let home = LocalHome::new(&options.dir, options.allow_network_lock);
+        Shared::with_home(options, Arc::new(home))
+    }
+
+    /// The same in a home of any kind.
+    pub(crate) fn with_home(options: Options, home: Arc<dyn Home>) -> Shared {
         Shared {
-            home: Arc::new(LocalHome::new(&options.dir, options.allow_network_lock)),
+            home,
             id: OnceCell::new(),
             changing: Mutex::default(),
             writer: RwLock::default(),
