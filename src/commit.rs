@@ -73,6 +73,18 @@ impl Gate {
         }
     }
 
+    /// Waits until the gate opens.
+    pub(crate) fn await_open(&self) {
+        loop {
+            // Read before the look: an opening in between makes the wait return at once.
+            let seen = self.seen();
+            if self.is_open() {
+                return;
+            }
+            self.wait(seen, None);
+        }
+    }
+
     /// Waits until the word is no longer `seen`, or until `deadline`.
     pub(crate) fn wait(&self, seen: u32, deadline: Option<Instant>) {
         for _ in 0..SPINS {
@@ -206,18 +218,17 @@ impl<M: Machine> Commit<M> {
         result
     }
 
-    /// Carries out work as `worker` until `gate` opens, or until `deadline`; gives whether the gate is open.
+    /// Carries out work as `worker` until `gate` opens.
     pub(crate) fn drive(
         &self,
         worker: M::Worker,
         gate: &Gate,
-        deadline: Option<Instant>,
         mut carry_out: impl FnMut(M::Op) -> M::Outcome,
-    ) -> bool {
+    ) {
         loop {
             let seen = gate.seen();
             if gate.is_open() {
-                return true;
+                return;
             }
             match self.with(|m| m.step(Instant::now(), worker)) {
                 Step::Do(op) => {
@@ -226,12 +237,7 @@ impl<M: Machine> Commit<M> {
                     std::mem::forget(alarm);
                     self.with(|m| m.done(Instant::now(), outcome));
                 }
-                Step::Idle(again) => {
-                    if deadline.is_some_and(|d| d <= Instant::now()) {
-                        return gate.is_open();
-                    }
-                    gate.wait(seen, again.into_iter().chain(deadline).min());
-                }
+                Step::Idle(again) => gate.wait(seen, again),
             }
         }
     }

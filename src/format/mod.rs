@@ -65,3 +65,6 @@ impl Fields<'_> {
         i64::from_le_bytes(std::array::from_fn(|i| self.0[at + i]))
     }
 }
+
+#[cfg(test)]
+mod tests;

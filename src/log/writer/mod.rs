@@ -163,9 +163,7 @@ impl Writer {
         if !wait {
             return Ok(());
         }
-        while !gate.is_open() {
-            gate.wait(gate.seen(), None);
-        }
+        gate.await_open();
         self.shared.commit.with(Core::take_clean_error).map_or(Ok(()), Err)
     }
 
@@ -189,7 +187,7 @@ impl Writer {
         let shared = &self.shared;
         shared.commit.with(Core::begin_close);
         let drained = shared.commit.with(|core| core.drained.clone());
-        shared.commit.drive(Worker::Closer, &drained, None, |op| shared.carry_out(op));
+        shared.commit.drive(Worker::Closer, &drained, |op| shared.carry_out(op));
         let thread = self.housekeeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|t| t.join().is_err()) {
             log::error!("{}: the housekeeper of the log panicked", shared.storage.place());
@@ -207,7 +205,7 @@ impl Drop for Writer {
 impl Shared {
     fn keep_house(&self) {
         let gate = self.commit.with(|core| core.housekeeper.clone());
-        self.commit.drive(Worker::Housekeeper, &gate, None, |op| self.carry_out(op));
+        self.commit.drive(Worker::Housekeeper, &gate, |op| self.carry_out(op));
     }
 
     fn append_seat(
@@ -218,7 +216,7 @@ impl Shared {
     ) -> Result<RecordHandle> {
         source.copy(0, seat.payload())?;
         let (group, index) = seat.fill();
-        self.commit.drive(Worker::Member(address(&group)), &group.gate, None, |op| self.carry_out(op));
+        self.commit.drive(Worker::Member(address(&group)), &group.gate, |op| self.carry_out(op));
         self.handle(&group, index, length)
     }
 
@@ -230,7 +228,7 @@ impl Shared {
     ) -> Result<RecordHandle> {
         let Some(large) = group.large else { return Err(Error::Internal("not a large record".into())) };
         let mut failure = None;
-        self.commit.drive(Worker::Member(address(group)), &group.gate, None, |op| match op {
+        self.commit.drive(Worker::Member(address(group)), &group.gate, |op| match op {
             Op::Write { group: theirs, segment, stamp } if Arc::ptr_eq(&theirs, group) => {
                 let sequence = stamp.sequence;
                 let result = write_large(segment.as_ref(), &stamp, large, self.block, &mut buffers, source);

@@ -1,0 +1,131 @@
+//! How writes went: who is answered, and what happens to groups whose segment failed.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Core, FAILURE_PAUSE, FULL_RETRY, Failing, Flight, FlightState, Phase, Written};
+use crate::{
+    commit::Wake,
+    error::{Error, Result},
+    log::writer::group::{Group, Placed},
+};
+
+impl Core {
+    pub(super) fn written(&mut self, now: Instant, sequence: u64, result: Result<(Placed, Written)>) {
+        let Some(flight) = self.flying.iter_mut().find(|f| f.stamp.sequence == sequence) else { return };
+        match result {
+            Ok((placed, written)) => {
+                flight.state = FlightState::Durable(written);
+                flight.queued.group.answer(Ok(placed));
+            }
+            Err(error) => {
+                flight.state = FlightState::Failed;
+                let segment = flight.stamp.place.segment;
+                self.segments.poison(segment);
+                self.note_failure(now, error);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Answers what is durable in sequence; once a failure is the oldest and nothing is at the device, sends again.
+    pub(super) fn settle(&mut self, now: Instant) {
+        while let Some(Flight { state: FlightState::Durable(written), .. }) = self.flying.front() {
+            let written = *written;
+            let Some(Flight { queued, stamp, .. }) = self.flying.pop_front() else { break };
+            self.acked = stamp.sequence + 1;
+            self.failing = None;
+            self.segments.acknowledge(stamp.place.segment, stamp.sequence, &written);
+            self.durable_low_water = self.durable_low_water.max(stamp.low_water);
+            self.durable_threshold = self.durable_threshold.max(stamp.threshold);
+            let all_covered = self.last_record < self.covered;
+            self.covered = stamp.watermark;
+            if written.records > 0 {
+                self.last_record = stamp.sequence;
+                // The housekeeper sets its clock by the first record that is not covered; after that it looks by itself.
+                if all_covered {
+                    self.wake_housekeeper();
+                }
+            }
+            // A round of cleaning may have waited for just this.
+            if self.cleaning.round.as_ref().is_some_and(|r| r.phase == Phase::Marking) {
+                self.wake_housekeeper();
+            }
+            self.release(&queued.group);
+        }
+        let broken = self.flying.iter().any(|f| f.state == FlightState::Failed);
+        if broken && self.flying.iter().all(|f| f.state != FlightState::Writing) {
+            self.send_again(now);
+        }
+        self.poke_waiters();
+    }
+
+    /// The group is answered: its buffer is free and its members may go.
+    pub(super) fn release(&mut self, group: &Arc<Group>) {
+        if let Some(buffer) = group.reclaim() {
+            self.pool.give(buffer);
+            self.feed();
+        }
+        if self.mark.as_ref().is_some_and(|m| Arc::ptr_eq(&m.queued.group, group)) {
+            self.mark = None;
+            self.wake_housekeeper();
+        }
+        self.wakes.push(Wake::Open(group.gate.clone()));
+    }
+
+    /// Everything from the first failure on goes to a fresh segment, or, if that was tried often enough, is answered
+    /// with the error. Either way the first of their sequences is used again, and void in the segments left behind.
+    pub(super) fn send_again(&mut self, now: Instant) {
+        let flights: Vec<Flight> = self.flying.drain(..).collect();
+        self.sequence = flights.first().map_or(self.sequence, |f| f.stamp.sequence);
+        for flight in &flights {
+            self.segments.poison(flight.stamp.place.segment);
+        }
+        let over = self.failing.as_ref().is_none_or(|f| {
+            f.count >= self.config.max_failures || now >= f.since + self.config.write_timeout
+        });
+        let error = self.failing.as_ref().map(|f| f.error.clone());
+        let error = error.unwrap_or_else(|| Error::Internal("a write failed without an error".into()));
+        if over {
+            self.failing = None;
+        }
+        for Flight { queued, .. } in flights.into_iter().rev() {
+            let is_mark = self.mark.as_ref().is_some_and(|m| Arc::ptr_eq(&m.queued.group, &queued.group));
+            if over || is_mark {
+                self.mark_failed |= is_mark;
+                queued.group.answer(Err(error.clone()));
+                self.release(&queued.group);
+            } else {
+                self.queue.push_front(queued);
+            }
+        }
+    }
+
+    pub(super) fn note_failure(&mut self, now: Instant, error: Error) {
+        let full = error.is_full();
+        let failing =
+            self.failing.get_or_insert(Failing { count: 0, since: now, retry: now, error: error.clone() });
+        // A full volume is waited for; anything else is an attempt that counts.
+        failing.count += u32::from(!full);
+        failing.retry = now + if full { FULL_RETRY } else { FAILURE_PAUSE * failing.count };
+        failing.error = error;
+    }
+
+    /// Answers everything that waits with the reason why no segment can be had.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        self.close_filling();
+        let Some(failing) = self.failing.take() else { return };
+        let error = if failing.error.is_full() {
+            Error::StorageFull { place: self.config.place.clone(), waited: now - failing.since }
+        } else {
+            failing.error
+        };
+        let mark = self.mark.take_if(|m| !m.submitted).map(|m| m.queued);
+        self.mark_failed |= mark.is_some();
+        for queued in std::mem::take(&mut self.queue).into_iter().chain(mark) {
+            queued.group.answer(Err(error.clone()));
+            self.release(&queued.group);
+        }
+        self.last_write = Some(now);
+        self.poke_waiters();
+    }
+}

@@ -1,0 +1,128 @@
+//! What the housekeeper does: seal, prepare, keep a reserve, write marks; and what is left to do at the close.
+
+use std::time::Instant;
+
+use super::{Core, MARK_ROOM, Mark, Op, Queued, Ready, Worker};
+use crate::{
+    commit::{Step, Wake},
+    format::GroupHeader,
+    log::writer::group::Filling,
+};
+
+impl Core {
+    pub(super) fn next_chore(&mut self, now: Instant) -> Step<Op> {
+        if self.busy {
+            return Step::Idle(None);
+        }
+        if let Some((place, footer)) = self.segments.next_to_seal(self.acked, self.thresholds.effective()) {
+            self.busy = true;
+            return Step::Do(Op::Seal { place, footer });
+        }
+        let mut again = Vec::new();
+        if self.config.prepare
+            && !self.closing
+            && matches!(self.ready, Ready::None)
+            && self.segments.active().is_some()
+        {
+            match self.prepare_after {
+                Some(after) if now < after => again.push(after),
+                _ => {
+                    let least = u64::from(self.config.block) * 4;
+                    return Step::Do(self.create(least, true));
+                }
+            }
+        }
+        if let Some(step) = self.next_clean_step(now) {
+            return step;
+        }
+        if self.config.reserve && !self.reserve_kept && !self.closing {
+            match self.reserve_after {
+                Some(after) if now < after => again.push(after),
+                _ => {
+                    self.busy = true;
+                    return Step::Do(Op::Reserve);
+                }
+            }
+        }
+        // The last record's group is durable, but nothing after it says so yet.
+        let silent = self.queue.is_empty() && self.flying.is_empty() && self.filling.is_none();
+        if self.last_record >= self.covered && silent && !self.closing && self.failing.is_none() {
+            let due = self.last_write.map_or(now, |t| t + self.config.idle_mark);
+            if now < due {
+                again.push(due);
+            } else {
+                self.pool.trim();
+                self.make_mark(false);
+            }
+        }
+        match self.next_mark(now) {
+            Step::Idle(at) => Step::Idle(at.into_iter().chain(again).min()),
+            step => step,
+        }
+    }
+
+    /// Prepares a group without records, unless one is under way or there is no memory now.
+    pub(super) fn make_mark(&mut self, frees: bool) {
+        if let Some(mark) = &mut self.mark {
+            mark.frees |= frees;
+            return;
+        }
+        if let Some(buffer) = self.pool.take() {
+            let group = Filling::new(buffer).close();
+            self.mark = Some(Mark {
+                queued: Queued { group, frames: 0, max_time: i64::MIN },
+                frees,
+                submitted: false,
+            });
+        }
+    }
+
+    /// Submits the mark, ahead of groups that wait for a segment.
+    pub(super) fn next_mark(&mut self, now: Instant) -> Step<Op> {
+        let can_fly = self.can_fly();
+        let Some(mark) = self.mark.as_mut().filter(|m| can_fly && !m.submitted) else {
+            return Step::Idle(None);
+        };
+        let footprint = GroupHeader::footprint(0, self.config.block);
+        let room = if mark.frees { 0 } else { MARK_ROOM };
+        let fits = self.segments.active().is_some_and(|a| a.has_room(footprint, room, &self.config));
+        if !fits && let Some(step) = self.next_segment(now, footprint) {
+            return step;
+        }
+        let Some(mark) = &mut self.mark else { return Step::Idle(None) };
+        mark.submitted = true;
+        let Queued { group, frames, max_time } = &mark.queued;
+        let queued = Queued { group: group.clone(), frames: *frames, max_time: *max_time };
+        self.submit(now, queued, footprint)
+    }
+
+    pub(super) fn next_closing_step(&mut self, now: Instant) -> Step<Op> {
+        match self.next_write(now, Worker::Closer) {
+            Step::Idle(None) => {}
+            step => return step,
+        }
+        let waiting = !self.queue.is_empty()
+            || !self.flying.is_empty()
+            || self.filling.as_ref().is_some_and(|f| !f.is_empty());
+        let working = self.busy || matches!(self.ready, Ready::Creating) || self.cleaning.round.is_some();
+        if waiting || working {
+            return if self.config.prepare { Step::Idle(None) } else { self.next_chore(now) };
+        }
+        self.segments.retire();
+        if let Some((place, footer)) = self.segments.next_to_seal(self.acked, self.thresholds.effective()) {
+            self.busy = true;
+            return Step::Do(Op::Seal { place, footer });
+        }
+        if let Ready::Segment { id, .. } = std::mem::replace(&mut self.ready, Ready::None) {
+            // Nothing was ever written to it.
+            self.busy = true;
+            return Step::Do(Op::Delete { ids: vec![id] });
+        }
+        for gate in std::mem::take(&mut self.cleaning.wanted) {
+            self.wakes.push(Wake::Open(gate));
+        }
+        self.wakes.push(Wake::Open(self.drained.clone()));
+        self.wakes.push(Wake::Open(self.housekeeper.clone()));
+        Step::Idle(None)
+    }
+}

@@ -1,0 +1,101 @@
+//! Rounds of cleaning: make the low-water mark durable, delete, look after dead writers, tell who waits.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Core, Op, Phase, Round};
+use crate::{
+    commit::{Gate, Step, Wake},
+    error::Error,
+};
+
+impl Core {
+    /// Asks for everything below `asked` to be dropped. Gives a gate that opens when that is done; with `insist` the
+    /// threshold itself is made durable and other writers are looked after, whenever that was last done.
+    pub(crate) fn clean(&mut self, asked: i64, insist: bool) -> Arc<Gate> {
+        self.thresholds.note(asked);
+        let gate = Arc::new(Gate::default());
+        if self.closing || self.fatal.is_some() || !self.config.prepare {
+            gate.open();
+            return gate;
+        }
+        self.cleaning.wanted.push(gate.clone());
+        self.cleaning.again = true;
+        self.cleaning.insist |= insist;
+        self.wake_housekeeper();
+        gate
+    }
+
+    /// The error of the last round of cleaning, once.
+    pub(crate) fn take_clean_error(&mut self) -> Option<Error> {
+        self.cleaning.error.take()
+    }
+
+    pub(super) fn next_clean_step(&mut self, now: Instant) -> Option<Step<Op>> {
+        if self.cleaning.round.is_none() && std::mem::take(&mut self.cleaning.again) {
+            let insist = std::mem::take(&mut self.cleaning.insist);
+            let gates = std::mem::take(&mut self.cleaning.wanted);
+            let doomed = self.segments.doom(self.thresholds.effective());
+            let phase = if doomed || insist { Phase::Marking } else { Phase::Collect };
+            self.mark_failed = false;
+            self.cleaning.round = Some(Round { gates, phase, insist, frees: doomed });
+        }
+        let round = self.cleaning.round.as_mut()?;
+        match round.phase {
+            // The low-water mark is durable before what lies below it goes, so that absence is always explained. Any
+            // group carries it; only a silent log needs a mark of its own.
+            Phase::Marking => {
+                let threshold = if round.insist { self.thresholds.effective() } else { i64::MIN };
+                if self.durable_low_water >= self.segments.low_water() && self.durable_threshold >= threshold
+                {
+                    round.phase = Phase::Delete;
+                    return self.next_clean_step(now);
+                }
+                if std::mem::take(&mut self.mark_failed) {
+                    let why = "the mark that must precede it could not be written".to_owned();
+                    self.end_round(Some(Error::Timeout { waited: self.config.write_timeout, detail: why }));
+                    return None;
+                }
+                let frees = round.frees;
+                self.make_mark(frees);
+                None
+            }
+            Phase::Deleting | Phase::Collecting => None,
+            Phase::Delete => {
+                let ids = self.segments.doomed();
+                if ids.is_empty() {
+                    round.phase = Phase::Collect;
+                    return self.next_clean_step(now);
+                }
+                round.phase = Phase::Deleting;
+                Some(Step::Do(Op::Delete { ids }))
+            }
+            Phase::Collect => {
+                let due = self.config.collect_every.is_some_and(|every| {
+                    round.insist || self.cleaning.last_collected.is_none_or(|t| now >= t + every)
+                });
+                if !due || self.thresholds.effective() == i64::MIN {
+                    self.end_round(None);
+                    return None;
+                }
+                round.phase = Phase::Collecting;
+                self.cleaning.last_collected = Some(now);
+                Some(Step::Do(Op::Collect { threshold: self.thresholds.effective() }))
+            }
+        }
+    }
+
+    pub(super) fn end_round(&mut self, error: Option<Error>) {
+        if let Some(round) = self.cleaning.round.take() {
+            self.wakes.extend(round.gates.into_iter().map(Wake::Open));
+        }
+        if error.is_some() {
+            self.cleaning.error = error;
+        }
+        // Space may have been freed: whoever waits for some need not wait for its clock.
+        if let Some(failing) = &mut self.failing {
+            failing.retry = failing.since;
+        }
+        self.poke_waiters();
+        self.wake_housekeeper();
+    }
+}

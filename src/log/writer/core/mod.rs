@@ -1,0 +1,457 @@
+//! The writer as a state machine: which group goes where, in which order, and what happens when a write fails.
+//!
+//! It does no I/O, starts no thread and reads no clock: workers ask for the next operation ([`Machine::step`]), carry it
+//! out without the lock, and say how it went ([`Machine::done`]). A simulator can drive it from one thread.
+//!
+//! Rules, each for the sake of an invariant of `docs/design.md`:
+//! * a group is answered when it and every group with a smaller sequence are durable;
+//! * the first failure in a segment ends that segment; the groups not yet answered are sent again, in order and with
+//!   the same sequences, to a fresh one, whose first group makes what they left behind void;
+//! * after `max_failures` attempts, or the write timeout, their members get the error, and the next group takes over
+//!   the first of their sequences;
+//! * a full volume is waited for, in bounded time, since `clean` may free space.
+
+mod answering;
+mod chores;
+mod cleaning;
+mod placing;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+
+use super::{
+    group::{Filling, Group, Placed, Seat, Stamp, large},
+    pool::Pool,
+    segments::Segments,
+};
+use crate::{
+    commit::{Gate, Machine, Step, Wake},
+    error::{Error, Result},
+    format::{Footer, FrameHeader, GROUP_HEADER, Place},
+    log::threshold::Thresholds,
+    storage::{Poisoned, Preallocate, SegmentWrite},
+};
+
+/// How often a full volume is tried again; `clean` cuts it short.
+const FULL_RETRY: Duration = Duration::from_millis(100);
+/// Pause after a failed attempt, times the number of failures so far.
+const FAILURE_PAUSE: Duration = Duration::from_millis(20);
+/// Blocks of every segment that only marks may take: on a full volume nothing can be freed before one is written.
+const MARK_ROOM: u64 = 4;
+/// How long a failed preparation in the background is left alone.
+const PREPARE_RETRY: Duration = Duration::from_secs(1);
+
+/// What stays the same while a writer is open.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) place: String,
+    pub(crate) block: u32,
+    pub(crate) in_flight: usize,
+    pub(crate) segment_size: u64,
+    pub(crate) rolling_interval: Duration,
+    pub(crate) max_failures: u32,
+    pub(crate) write_timeout: Duration,
+    pub(crate) idle_mark: Duration,
+    pub(crate) collect_every: Option<Duration>,
+    pub(crate) reserve: bool,
+    /// Segments are prepared ahead of need, by a housekeeper. Without: one segment of just the size needed.
+    pub(crate) prepare: bool,
+}
+
+/// An operation to be carried out without the lock.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Write { group: Arc<Group>, segment: Arc<Poisoned>, stamp: Stamp },
+    Create { id: u64, wish: u64, least: u64, how: Preallocate, background: bool },
+    Seal { place: Place, footer: Footer },
+    Delete { ids: Vec<u64> },
+    Collect { threshold: i64 },
+    Reserve,
+}
+
+/// How an operation went.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Written { sequence: u64, result: Result<(Placed, Written)> },
+    Created { id: u64, background: bool, result: Result<Box<dyn SegmentWrite>> },
+    Sealed { id: u64, result: Result<()> },
+    Deleted { ids: Vec<u64>, result: Result<()> },
+    Collected { result: Result<()> },
+    Reserved { result: Result<()> },
+}
+
+/// Who asks for an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worker {
+    /// A caller that waits for the group at this address.
+    Member(usize),
+    Housekeeper,
+    /// Whoever closes the writer.
+    Closer,
+}
+
+/// What a caller gets for a record.
+#[derive(Debug)]
+pub(crate) enum Reserved {
+    Seat(Seat),
+    /// A group of its own, with two buffers to stage it in.
+    Large(Arc<Group>, [BytesMut; 2]),
+    /// No memory now: wait at the gate, which was `seen` so.
+    Wait(Arc<Gate>, u32),
+}
+
+#[derive(Debug)]
+struct Flight {
+    queued: Queued,
+    stamp: Stamp,
+    state: FlightState,
+}
+
+/// What a durable group turned out to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) records: u64,
+    /// Payload bytes.
+    pub(crate) bytes: u64,
+    pub(crate) min_time: i64,
+    pub(crate) max_time: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FlightState {
+    Writing,
+    Durable(Written),
+    Failed,
+}
+
+/// Groups that are not yet submitted, with what their placement needs.
+#[derive(Debug)]
+struct Queued {
+    group: Arc<Group>,
+    frames: u64,
+    max_time: i64,
+}
+
+#[derive(Debug)]
+enum Ready {
+    None,
+    Creating,
+    Segment { id: u64, write: Arc<Poisoned> },
+}
+
+#[derive(Debug)]
+struct Failing {
+    count: u32,
+    since: Instant,
+    retry: Instant,
+    error: Error,
+}
+
+/// A group without records, for what its header says. It has no members: the housekeeper sees to it.
+#[derive(Debug)]
+struct Mark {
+    queued: Queued,
+    /// Whether it lets space be freed: then it may take the room that segments keep for that.
+    frees: bool,
+    submitted: bool,
+}
+
+/// One round of cleaning: make the mark durable, delete, collect, tell who waits.
+#[derive(Debug, Default)]
+struct Cleaning {
+    wanted: Vec<Arc<Gate>>,
+    round: Option<Round>,
+    again: bool,
+    insist: bool,
+    last_collected: Option<Instant>,
+    error: Option<Error>,
+}
+
+#[derive(Debug)]
+struct Round {
+    gates: Vec<Arc<Gate>>,
+    phase: Phase,
+    insist: bool,
+    frees: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Until a group that carries the new low-water mark is acknowledged.
+    Marking,
+    Delete,
+    Deleting,
+    Collect,
+    Collecting,
+}
+
+/// The state of one open writer.
+#[derive(Debug)]
+pub(crate) struct Core {
+    config: Config,
+    pool: Pool,
+    space: Arc<Gate>,
+    starved: bool,
+    filling: Option<Filling>,
+    queue: VecDeque<Queued>,
+    flying: VecDeque<Flight>,
+    /// The next group's sequence.
+    sequence: u64,
+    /// Every smaller sequence is durable and answered.
+    acked: u64,
+    /// The watermark in the last group that was acknowledged.
+    covered: u64,
+    last_record: u64,
+    last_write: Option<Instant>,
+    segments: Segments,
+    ready: Ready,
+    prepare_after: Option<Instant>,
+    reserve_after: Option<Instant>,
+    reserve_kept: bool,
+    failing: Option<Failing>,
+    thresholds: Thresholds,
+    cleaning: Cleaning,
+    mark: Option<Mark>,
+    mark_failed: bool,
+    /// What the last acknowledged groups carry.
+    durable_low_water: u64,
+    durable_threshold: i64,
+    busy: bool,
+    closing: bool,
+    fatal: Option<Error>,
+    pub(crate) housekeeper: Arc<Gate>,
+    pub(crate) drained: Arc<Gate>,
+    wakes: Vec<Wake>,
+}
+
+impl Core {
+    /// A writer that goes on at `sequence` after the segments that recovery found.
+    pub(crate) fn new(
+        config: Config,
+        pool: Pool,
+        segments: Segments,
+        sequence: u64,
+        thresholds: Thresholds,
+    ) -> Core {
+        Core {
+            config,
+            pool,
+            space: Arc::default(),
+            starved: false,
+            filling: None,
+            queue: VecDeque::new(),
+            flying: VecDeque::new(),
+            sequence,
+            acked: sequence,
+            covered: 1,
+            last_record: 0,
+            last_write: None,
+            segments,
+            ready: Ready::None,
+            prepare_after: None,
+            reserve_after: None,
+            reserve_kept: false,
+            failing: None,
+            thresholds,
+            cleaning: Cleaning::default(),
+            mark: None,
+            mark_failed: false,
+            durable_low_water: 0,
+            durable_threshold: i64::MIN,
+            busy: false,
+            closing: false,
+            fatal: None,
+            housekeeper: Arc::default(),
+            drained: Arc::default(),
+            wakes: Vec::new(),
+        }
+    }
+
+    /// Every group with a smaller sequence is acknowledged.
+    pub(crate) fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// Segments with a smaller number were cleaned.
+    pub(crate) fn low_water(&self) -> u64 {
+        self.segments.low_water()
+    }
+
+    /// The effective clean threshold.
+    pub(crate) fn threshold(&self) -> i64 {
+        self.thresholds.effective()
+    }
+
+    /// Gives a record of `length` bytes a seat.
+    pub(crate) fn reserve(&mut self, length: u32, time: i64) -> Result<Reserved> {
+        if let Some(error) = &self.fatal {
+            return Err(error.clone());
+        }
+        if self.closing {
+            return Err(Error::Closed(self.config.place.clone()));
+        }
+        if !Filling::can_ever_hold(length) {
+            return Ok(self.reserve_large(length, time));
+        }
+        if self.filling.as_ref().is_some_and(|f| !f.has_room(length)) {
+            self.close_filling();
+        }
+        if self.filling.is_none() {
+            let Some(buffer) = self.pool.take() else { return Ok(self.starve()) };
+            self.filling = Some(Filling::new(buffer));
+        }
+        match &mut self.filling {
+            Some(filling) => Ok(Reserved::Seat(filling.reserve(length, time))),
+            None => Ok(self.starve()),
+        }
+    }
+
+    fn reserve_large(&mut self, length: u32, time: i64) -> Reserved {
+        if !self.pool.has(2) {
+            return self.starve();
+        }
+        let (Some(first), Some(second)) = (self.pool.take(), self.pool.take()) else { return self.starve() };
+        self.close_filling();
+        let group = large(length, time);
+        let frames = FrameHeader::footprint(length);
+        self.queue.push_back(Queued { group: group.clone(), frames, max_time: time });
+        Reserved::Large(group, [first, second])
+    }
+
+    /// Takes back the buffers of a large record.
+    pub(crate) fn give_back(&mut self, buffers: [BytesMut; 2]) {
+        for buffer in buffers {
+            self.pool.give(buffer);
+        }
+        self.feed();
+    }
+
+    fn starve(&mut self) -> Reserved {
+        self.starved = true;
+        Reserved::Wait(self.space.clone(), self.space.seen())
+    }
+
+    fn feed(&mut self) {
+        if std::mem::take(&mut self.starved) {
+            self.wakes.push(Wake::PokeAll(self.space.clone()));
+        }
+    }
+
+    fn close_filling(&mut self) {
+        if let Some(filling) = self.filling.take() {
+            let (frames, max_time) = (filling.used() - GROUP_HEADER as u64, filling.max_time);
+            self.queue.push_back(Queued { group: filling.close(), frames, max_time });
+        }
+    }
+
+    /// No record is taken from here on; [`Core::drained`] opens when everything is answered, sealed and let go.
+    pub(crate) fn begin_close(&mut self) {
+        self.closing = true;
+        self.wake_housekeeper();
+        self.poke_waiters();
+    }
+
+    fn wake_housekeeper(&mut self) {
+        self.wakes.push(Wake::Poke(self.housekeeper.clone()));
+    }
+
+    /// Pokes a waiter that can carry on: one of the first group that waits, and the housekeeper for a mark.
+    fn poke_waiters(&mut self) {
+        let first = self.queue.front().map(|q| &q.group).or(self.filling.as_ref().map(Filling::group));
+        if let Some(group) = first {
+            self.wakes.push(Wake::Poke(group.gate.clone()));
+        }
+        if self.mark.is_some() {
+            self.wake_housekeeper();
+        }
+        if self.closing {
+            self.wakes.push(Wake::PokeAll(self.drained.clone()));
+        }
+    }
+}
+
+impl Machine for Core {
+    type Op = Op;
+    type Outcome = Outcome;
+    type Worker = Worker;
+
+    fn step(&mut self, now: Instant, worker: Worker) -> Step<Op> {
+        if self.fatal.is_some() {
+            self.wakes.push(Wake::Open(self.drained.clone()));
+            self.wakes.push(Wake::Open(self.housekeeper.clone()));
+            return Step::Idle(None);
+        }
+        match worker {
+            Worker::Member(_) => self.next_write(now, worker),
+            Worker::Housekeeper => self.next_chore(now),
+            Worker::Closer => self.next_closing_step(now),
+        }
+    }
+
+    fn done(&mut self, now: Instant, outcome: Outcome) {
+        match outcome {
+            Outcome::Written { sequence, result } => self.written(now, sequence, result),
+            Outcome::Created { id, background, result } => self.created(now, id, background, result),
+            Outcome::Sealed { id, result } => {
+                self.busy = false;
+                self.segments.sealed(id, result.is_ok());
+                self.poke_waiters();
+            }
+            Outcome::Deleted { ids, result } => {
+                self.busy = false;
+                if result.is_ok() {
+                    self.segments.deleted(&ids);
+                }
+                match self.cleaning.round.as_mut() {
+                    Some(round) if round.phase == Phase::Deleting => match result {
+                        Ok(()) => round.phase = Phase::Collect,
+                        Err(error) => self.end_round(Some(error)),
+                    },
+                    _ => {}
+                }
+                if let Some(failing) = &mut self.failing {
+                    failing.retry = now;
+                }
+                self.poke_waiters();
+            }
+            Outcome::Collected { result } => self.end_round(result.err()),
+            Outcome::Reserved { result } => {
+                self.busy = false;
+                self.reserve_kept = result.is_ok();
+                self.reserve_after = Some(now + PREPARE_RETRY * 10);
+                self.poke_waiters();
+            }
+        }
+    }
+
+    fn crash(&mut self) {
+        let error = Error::Internal("a panic while the log was writing".into());
+        self.fatal = Some(error.clone());
+        self.close_filling();
+        let queued = self.queue.drain(..).map(|q| q.group);
+        let groups: Vec<Arc<Group>> = queued.chain(self.flying.drain(..).map(|f| f.queued.group)).collect();
+        for group in groups {
+            group.answer(Err(error.clone()));
+            self.wakes.push(Wake::Open(group.gate.clone()));
+        }
+        self.end_round(Some(error));
+        self.starved = true;
+        self.feed();
+        self.wakes.push(Wake::Open(self.drained.clone()));
+        self.wakes.push(Wake::Open(self.housekeeper.clone()));
+    }
+
+    fn wakes(&mut self) -> &mut Vec<Wake> {
+        &mut self.wakes
+    }
+}
+
+/// A group's identity while it is alive.
+pub(crate) fn address(group: &Arc<Group>) -> usize {
+    Arc::as_ptr(group) as usize
+}

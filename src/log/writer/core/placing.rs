@@ -1,0 +1,159 @@
+//! Which group goes where: the next write, and the segment it needs.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    Config, Core, Flight, FlightState, MARK_ROOM, Op, PREPARE_RETRY, Queued, Ready, Worker, address,
+};
+use crate::{
+    commit::{Step, Wake},
+    error::Result,
+    format::GroupHeader,
+    log::writer::{
+        group::Stamp,
+        segments::{Segment, State},
+    },
+    storage::{Poisoned, Preallocate, SegmentWrite},
+};
+
+impl Core {
+    /// The next write, or what must happen before it.
+    pub(super) fn next_write(&mut self, now: Instant, worker: Worker) -> Step<Op> {
+        if !self.can_fly() {
+            return Step::Idle(None);
+        }
+        if self.queue.is_empty() && self.filling.as_ref().is_some_and(|f| !f.is_empty()) {
+            self.close_filling();
+        }
+        let Some(head) = self.queue.front() else { return Step::Idle(None) };
+        if head.group.large.is_some() && worker != Worker::Member(address(&head.group)) {
+            self.wakes.push(Wake::Poke(head.group.gate.clone()));
+            return Step::Idle(None);
+        }
+        let footprint = GroupHeader::footprint(head.frames, self.config.block);
+        let max_time = head.max_time;
+        let fits = self.segments.active().is_some_and(|a| a.takes(footprint, max_time, &self.config));
+        match if fits { None } else { self.next_segment(now, footprint) } {
+            Some(step) => step,
+            None => match self.queue.pop_front() {
+                Some(head) => self.submit(now, head, footprint),
+                None => Step::Idle(None),
+            },
+        }
+    }
+
+    /// Whether a group may be submitted now.
+    pub(super) fn can_fly(&self) -> bool {
+        let in_trouble = self.flying.iter().any(|f| f.state == FlightState::Failed);
+        !in_trouble && self.flying.len() < self.config.in_flight
+    }
+
+    /// Makes another segment active, in which a group of this size fits; gives a step if that needs one. The one that is
+    /// active stays until there is another: on a full volume it takes the mark that lets space be freed.
+    pub(super) fn next_segment(&mut self, now: Instant, footprint: u64) -> Option<Step<Op>> {
+        let block = u64::from(self.config.block);
+        let least = footprint + (2 + MARK_ROOM) * block;
+        match std::mem::replace(&mut self.ready, Ready::None) {
+            Ready::Creating => {
+                self.ready = Ready::Creating;
+                return Some(Step::Idle(None));
+            }
+            Ready::Segment { id, write } => {
+                let fits = write.size() >= least;
+                self.segments.retire();
+                self.segments.activate(id, write, block);
+                self.wake_housekeeper();
+                if fits {
+                    return None;
+                }
+                // Too small for this group, but it has an id: it stays in its place, empty but for marks.
+            }
+            Ready::None => {}
+        }
+        match &self.failing {
+            Some(f) if now >= f.since + self.config.write_timeout || f.count >= self.config.max_failures => {
+                self.give_up(now);
+                Some(Step::Idle(None))
+            }
+            Some(f) if now < f.retry => Some(Step::Idle(Some(f.retry))),
+            _ => Some(Step::Do(self.create(least, false))),
+        }
+    }
+
+    pub(super) fn create(&mut self, least: u64, background: bool) -> Op {
+        self.ready = Ready::Creating;
+        let jumbo = least > self.config.segment_size;
+        let (wish, how) = if jumbo || !self.config.prepare {
+            (least, Preallocate::Reserved)
+        } else {
+            (self.segments.wish(self.config.segment_size).max(least), Preallocate::Zeroed)
+        };
+        Op::Create { id: self.segments.take_id(), wish, least, how, background }
+    }
+
+    pub(super) fn submit(&mut self, now: Instant, queued: Queued, footprint: u64) -> Step<Op> {
+        let (watermark, threshold, low_water) =
+            (self.acked, self.thresholds.effective(), self.segments.low_water());
+        let (sequence, first) = (self.sequence, self.segments.first_sequence());
+        let Some((active, write)) = self.segments.active_mut().and_then(|a| a.write.clone().map(|w| (a, w)))
+        else {
+            self.queue.push_front(queued);
+            return Step::Idle(None);
+        };
+        let offset = active.place_group(sequence, footprint, queued.max_time);
+        let stamp = Stamp {
+            place: active.place,
+            offset,
+            sequence,
+            running_max: active.running_max,
+            watermark,
+            threshold,
+            low_water,
+            base: active.base,
+            first: first.unwrap_or(active.base),
+            footprint,
+        };
+        let group = queued.group.clone();
+        self.flying.push_back(Flight { queued, stamp, state: FlightState::Writing });
+        self.sequence += 1;
+        self.last_write = Some(now);
+        Step::Do(Op::Write { group, segment: write, stamp })
+    }
+
+    pub(super) fn created(
+        &mut self,
+        now: Instant,
+        id: u64,
+        background: bool,
+        result: Result<Box<dyn SegmentWrite>>,
+    ) {
+        self.ready = Ready::None;
+        match result {
+            Ok(write) => {
+                self.ready = Ready::Segment { id, write: Arc::new(Poisoned::new(write)) };
+                self.prepare_after = None;
+            }
+            Err(_) if background => self.prepare_after = Some(now + PREPARE_RETRY),
+            Err(error) => self.note_failure(now, error),
+        }
+        self.reserve_kept &= self.failing.is_none();
+        self.poke_waiters();
+        self.wake_housekeeper();
+    }
+}
+
+impl Segment {
+    /// Whether a group goes into this segment: there is room for it, and its time is near enough.
+    pub(super) fn takes(&self, footprint: u64, max_time: i64, config: &Config) -> bool {
+        let interval = i64::try_from(config.rolling_interval.as_millis()).unwrap_or(i64::MAX);
+        let young =
+            max_time == i64::MIN || self.first_time.is_none_or(|t| max_time.saturating_sub(t) < interval);
+        self.has_room(footprint, MARK_ROOM, config) && young
+    }
+
+    /// Whether there is room for a group, for `marks` marks, and for the footer.
+    pub(super) fn has_room(&self, footprint: u64, marks: u64, config: &Config) -> bool {
+        self.state == State::Active
+            && self.end + footprint + (1 + marks) * u64::from(config.block) <= self.size
+    }
+}
