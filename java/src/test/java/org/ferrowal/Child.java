@@ -151,8 +151,18 @@ public final class Child implements AutoCloseable {
     /** kill -9, and waits until it is gone. */
     public void kill() {
         process.descendants().forEach(ProcessHandle::destroyForcibly);
-        process.destroyForcibly();
+        // By its handle: Process.destroyForcibly also closes the pipe, and what is still in it would be lost.
+        process.toHandle().destroyForcibly();
         exit(Duration.ofSeconds(30));
+    }
+
+    /** Ends its standard input. */
+    public void endInput() {
+        try {
+            process.getOutputStream().close();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     /** Process id. */
