@@ -8,6 +8,9 @@ import java.net.URLClassLoader;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.stream.Stream;
 
 /** What the tests run in JVMs of their own. Prints what it sees, one line each. */
@@ -32,6 +35,9 @@ public final class Program {
                 break;
             case "hold":
                 hold(Path.of(args[1]));
+                break;
+            case "fill":
+                fill(Path.of(args[1]));
                 break;
             case "append":
                 append(Path.of(args[1]), Integer.parseInt(args[2]));
@@ -121,6 +127,37 @@ public final class Program {
             }
         }
         System.out.println("let go");
+    }
+
+    /** Fills a volume, cleans, and goes on, three times over; checks all that was acknowledged each time. */
+    private static void fill(Path dir) {
+        LogOptions options = options(dir).segmentSize(4 << 20).memory(16 << 20).cleanGrace(Duration.ZERO)
+            .writeTimeout(Duration.ofSeconds(1));
+        int number = 0;
+        try (Log log = Log.open(options)) {
+            for (int round = 0; round < 3; round++) {
+                Map<Integer, RecordLocation> acknowledged = new HashMap<>();
+                long start = 0;
+                try {
+                    while (true) {
+                        start = System.nanoTime();
+                        acknowledged.put(number, log.append(ByteBuffer.wrap(record(number)), number));
+                        number++;
+                    }
+                } catch (StorageFullException e) {
+                    System.out.println("full within " + (System.nanoTime() - start) / 1_000_000 + " ms after "
+                        + acknowledged.size() + ": " + e.getMessage());
+                }
+                acknowledged.forEach((n, location) -> {
+                    if (!log.read(location).equals(ByteBuffer.wrap(record(n)))) {
+                        System.out.println("altered: " + n);
+                    }
+                });
+                log.clean(number, true);
+                System.out.println("goes on: " + log.append(ByteBuffer.allocate(1000), number).length());
+            }
+        }
+        System.out.println("closed");
     }
 
     /** What record {@code number} of {@link #append} holds. */
