@@ -60,7 +60,7 @@ fn ferrowal(dir: &Path, size: usize, threads: usize) -> f64 {
                     let time = began.elapsed().as_millis() as i64;
                     log.append(&record, time).unwrap();
                     n += 1;
-                    if n % 64 == 0 {
+                    if n.is_multiple_of(64) {
                         log.clean(time - 100, false).unwrap();
                     }
                 }
