@@ -1,5 +1,7 @@
 package org.ferrowal;
 
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
 import java.io.BufferedReader;
 import java.io.BufferedWriter;
 import java.io.File;
@@ -97,6 +99,27 @@ public final class Child implements AutoCloseable {
         return new Child(prefix, command, Map.of());
     }
 
+    /**
+     * The prefix of a command that shall see a tmpfs of its own in a directory. Skips the test where that needs more
+     * rights than there are.
+     *
+     * @param dir the directory
+     * @param options of the mount
+     * @return the prefix
+     */
+    public static List<String> mounting(Path dir, String options) {
+        List<String> prefix = List.of("unshare", "-m", "sh", "-c",
+            "mount -t tmpfs -o " + options + " none " + dir + " && exec \"$@\"", "sh");
+        List<String> probe = new ArrayList<>(prefix);
+        probe.add("true");
+        try {
+            assumeTrue(new ProcessBuilder(probe).start().waitFor() == 0, "mounting needs root");
+        } catch (IOException | InterruptedException e) {
+            throw new AssertionError(e);
+        }
+        return prefix;
+    }
+
     private void pump(Path file) {
         try (BufferedReader reader =
                  new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8));
@@ -151,8 +174,18 @@ public final class Child implements AutoCloseable {
     /** kill -9, and waits until it is gone. */
     public void kill() {
         process.descendants().forEach(ProcessHandle::destroyForcibly);
-        process.destroyForcibly();
+        // By its handle: Process.destroyForcibly also closes the pipe, and what is still in it would be lost.
+        process.toHandle().destroyForcibly();
         exit(Duration.ofSeconds(30));
+    }
+
+    /** Ends its standard input. */
+    public void endInput() {
+        try {
+            process.getOutputStream().close();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     /** Process id. */

@@ -2,13 +2,11 @@ package org.ferrowal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -118,12 +116,8 @@ class NativeLibraryTest {
     }
 
     @Test
-    void aVolumeMountedNoexecIsNamed() throws IOException, InterruptedException {
-        List<String> prefix = new ArrayList<>(List.of("unshare", "-m", "sh", "-c",
-            "mount -t tmpfs -o noexec none " + tmpdir() + " && exec \"$@\"", "sh"));
-        Process probe = new ProcessBuilder(
-            Stream.concat(prefix.stream(), Stream.of("true")).collect(Collectors.toList())).inheritIO().start();
-        assumeTrue(probe.waitFor() == 0, "mounting needs root");
+    void aVolumeMountedNoexecIsNamed() throws IOException {
+        List<String> prefix = Child.mounting(tmpdir(), "noexec");
         try (Child child = Child.plain(prefix, Program.class, List.of("-Dferrowal.native.tmpdir=" + tmpdir()), "fail",
                 log())) {
             assertEquals(0, child.exit(BOUND), child::output);

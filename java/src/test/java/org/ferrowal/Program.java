@@ -8,6 +8,9 @@ import java.net.URLClassLoader;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.stream.Stream;
 
 /** What the tests run in JVMs of their own. Prints what it sees, one line each. */
@@ -30,8 +33,14 @@ public final class Program {
             case "loaders":
                 loaders(args[1]);
                 break;
+            case "hold":
+                hold(Path.of(args[1]));
+                break;
+            case "fill":
+                fill(Path.of(args[1]));
+                break;
             case "append":
-                append(Path.of(args[1]));
+                append(Path.of(args[1]), Integer.parseInt(args[2]));
                 break;
             default:
                 throw new IllegalArgumentException(args[0]);
@@ -108,14 +117,64 @@ public final class Program {
         }
     }
 
-    /** Writes for ever, and prints each location once it is acknowledged. */
-    private static void append(Path dir) {
+    /** Owns the driver's log until standard input ends. */
+    private static void hold(Path dir) throws IOException {
+        try (Log log = Log.open(LogOptions.in(dir, LogOptions.Role.DRIVER))) {
+            log.append(ByteBuffer.wrap(new byte[] {1}), 1);
+            System.out.println("holding");
+            while (System.in.read() >= 0) {
+                // Whatever is said, only the end counts.
+            }
+        }
+        System.out.println("let go");
+    }
+
+    /** Fills a volume, cleans, and goes on, three times over; checks all that was acknowledged each time. */
+    private static void fill(Path dir) {
+        LogOptions options = options(dir).segmentSize(4 << 20).memory(16 << 20).cleanGrace(Duration.ZERO)
+            .writeTimeout(Duration.ofSeconds(1));
+        int number = 0;
+        try (Log log = Log.open(options)) {
+            for (int round = 0; round < 3; round++) {
+                Map<Integer, RecordLocation> acknowledged = new HashMap<>();
+                long start = 0;
+                try {
+                    while (true) {
+                        start = System.nanoTime();
+                        acknowledged.put(number, log.append(ByteBuffer.wrap(record(number)), number));
+                        number++;
+                    }
+                } catch (StorageFullException e) {
+                    System.out.println("full within " + (System.nanoTime() - start) / 1_000_000 + " ms after "
+                        + acknowledged.size() + ": " + e.getMessage());
+                }
+                acknowledged.forEach((n, location) -> {
+                    if (!log.read(location).equals(ByteBuffer.wrap(record(n)))) {
+                        System.out.println("altered: " + n);
+                    }
+                });
+                log.clean(number, true);
+                System.out.println("goes on: " + log.append(ByteBuffer.allocate(1000), number).length());
+            }
+        }
+        System.out.println("closed");
+    }
+
+    /** What record {@code number} of {@link #append} holds. */
+    static byte[] record(int number) {
+        byte[] record = new byte[8 + (int) (number * 7919L % 60_000)];
+        new java.util.Random(number).nextBytes(record);
+        ByteBuffer.wrap(record).putInt(0, number);
+        return record;
+    }
+
+    /** Writes for ever, and says before each record that it writes it, and afterwards where it lies. */
+    private static void append(Path dir, int from) {
         Log log = Log.open(options(dir));
-        for (int i = 0; ; i++) {
-            byte[] record = new byte[1 + i * 7919 % 30_000];
-            java.util.Arrays.fill(record, (byte) i);
-            RecordLocation l = log.append(ByteBuffer.wrap(record), i);
-            System.out.println("ack " + i + " " + l.logHigh() + " " + l.logLow() + " " + l.writerHigh() + " "
+        for (int i = from; ; i++) {
+            System.out.println("write " + i);
+            RecordLocation l = log.append(ByteBuffer.wrap(record(i)), i);
+            System.out.println("acknowledged " + i + " " + l.logHigh() + " " + l.logLow() + " " + l.writerHigh() + " "
                 + l.writerLow() + " " + l.segment() + " " + l.offset() + " " + l.length() + " " + l.crc() + " "
                 + l.version());
         }

@@ -26,7 +26,12 @@ public final class DriverWriteAheadLog extends WriteAheadLog {
      */
     public DriverWriteAheadLog(SparkConf conf) {
         log = new SparkLog(SparkOptions.of(conf, LogOptions.Role.DRIVER));
-        log.check();
+        try {
+            log.check();
+        } catch (RuntimeException e) {
+            log.close();
+            throw e;
+        }
     }
 
     /** Durable when it returns. Throws RuntimeExceptions only, see {@link org.ferrowal.Log#append}. */

@@ -66,7 +66,8 @@ class SparkApplicationTest {
         command.add(System.getProperty("ferrowal.test.app"));
         command.add(temp.toString());
         command.addAll(List.of(arguments));
-        return new Child(command, Map.of("SPARK_HOME", home.toString(), "SPARK_LOCAL_IP", "127.0.0.1"));
+        return new Child(command, Map.of("SPARK_HOME", home.toString(), "SPARK_LOCAL_IP", "127.0.0.1",
+            "SPARK_SCALA_VERSION", System.getProperty("ferrowal.test.scala")));
     }
 
     private String logging() {

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -12,6 +13,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Iterator;
@@ -27,9 +29,12 @@ import org.apache.spark.serializer.JavaSerializer;
 import org.apache.spark.streaming.util.WriteAheadLog;
 import org.apache.spark.streaming.util.WriteAheadLogRecordHandle;
 import org.apache.spark.streaming.util.WriteAheadLogUtils;
+import org.ferrowal.Child;
 import org.ferrowal.CorruptRecordException;
 import org.ferrowal.ForeignLogException;
+import org.ferrowal.LogLockedException;
 import org.ferrowal.MissingLogException;
+import org.ferrowal.Program;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -292,10 +297,86 @@ class WriteAheadLogTest {
         other.close();
 
         // Absence is not damage, and is never salvaged.
-        Files.move(temp.resolve("log"), temp.resolve("moved"));
-        WriteAheadLog gone = receiver(salvage);
+        WriteAheadLog gone = receiver(salvage.clone().set("spark.ferrowal.dir", temp.resolve("elsewhere").toString()));
         assertThrows(MissingLogException.class, () -> gone.read(good));
         gone.close();
+    }
+
+    @Test
+    void aLiveDriverElsewhereStopsTheConstructor() {
+        Path dir = temp.resolve("log");
+        try (Child other = Child.plain(Program.class, List.of(), "hold", dir.toString())) {
+            other.await(line -> line.equals("holding"), Duration.ofSeconds(60));
+            Throwable failure = assertThrows(Exception.class, () -> driver(conf()));
+            while (failure.getCause() != null) {
+                failure = failure.getCause();
+            }
+            assertInstanceOf(LogLockedException.class, failure);
+            String message = failure.getMessage();
+            assertTrue(message.startsWith("the log " + dir.resolve("driver") + " is in use by "), message);
+            assertTrue(message.contains(Long.toString(other.pid())), message);
+            assertTrue(message.endsWith("): stop it, or give this application a directory of its own"), message);
+            // One that lets go in time is waited for.
+            other.endInput();
+            other.await(line -> line.equals("let go"), Duration.ofSeconds(60));
+        }
+        driver(conf()).close();
+    }
+
+    private static String logged() throws IOException {
+        return Files.readString(Path.of(System.getProperty("ferrowal.test.work"), "tests.log"));
+    }
+
+    @Test
+    void aDirectoryThatWillNotLastIsSaid() throws IOException {
+        Path shm = Path.of("/dev/shm");
+        assumeTrue(Files.isDirectory(shm) && Files.getFileStore(shm).type().equals("tmpfs"), "no tmpfs here");
+        Path dir = shm.resolve("ferrowal-" + temp.getFileName());
+        receiver(conf().set("spark.ferrowal.dir", dir.toString())).close();
+        assertFalse(Files.exists(dir));
+        String line = "WARN ferrowal: spark.ferrowal.dir=" + dir + " lies on tmpfs, whose contents go with the machine,"
+            + " container or pod: the log does not survive a restart there";
+        assertTrue(logged().contains(line), line);
+    }
+
+    @Test
+    void aDirectoryOfEachMachineUnderAMasterThatIsNotLocalIsSaid() throws IOException {
+        Path local = temp.resolve("local");
+        Path cluster = temp.resolve("cluster");
+        SparkConf conf = conf().set("spark.ferrowal.dir", local.toString());
+        receiver(conf.clone().set("spark.master", "local-cluster[2,1,1024]")).close();
+        receiver(conf.clone().set("spark.ferrowal.dir", cluster.toString()).set("spark.master", "spark://host:7077"))
+            .close();
+        String logged = logged();
+        String line = "WARN ferrowal: spark.ferrowal.dir=" + cluster + " is a directory of each machine, and the master is"
+            + " spark://host:7077: unless it is a file system that all machines share, a block cannot be read back on"
+            + " another machine than the one that received it";
+        assertTrue(logged.contains(line), line);
+        assertFalse(logged.contains("spark.ferrowal.dir=" + local + " is a directory of each machine"));
+    }
+
+    @Test
+    void anOverrideIsSaid() throws IOException {
+        Path file = Files.createDirectories(temp.resolve("log")).resolve("ferrowal.properties");
+        Files.writeString(file, "spark.ferrowal.recovery=salvage\n");
+        receiver(conf()).close();
+        String line = "WARN ferrowal: " + file + " sets spark.ferrowal.recovery=salvage (the application's configuration"
+            + " says nothing)";
+        assertTrue(logged().contains(line), line);
+    }
+
+    @Test
+    void nativeLinesReachTheLog() throws IOException {
+        WriteAheadLog log = receiver(conf());
+        log.write(bytes("block"), 1);
+        log.close();
+        damage(temp.resolve("log"), "block");
+        WriteAheadLog scanned = receiver(conf().set("spark.ferrowal.recovery", "salvage"));
+        assertEquals(List.of(), all(scanned));
+        scanned.close();
+        assertTrue(logged().contains(temp.resolve("log").toString()));
+        assertTrue(logged().lines().anyMatch(line -> line.contains(" ferrowal: ") && line.contains("corrupt")
+            && line.contains(temp.getFileName().toString())));
     }
 
     @Test
