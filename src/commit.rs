@@ -205,16 +205,13 @@ impl<M: Machine> Commit<M> {
     /// Runs `change` under the lock, which must be short, then wakes whom it wants woken.
     pub(crate) fn with<R>(&self, change: impl FnOnce(&mut M) -> R) -> R {
         let mut machine = self.lock();
-        let result = change(&mut machine);
+        let mut fuse = Fuse { machine: &mut *machine, whole: false };
+        let result = change(fuse.machine);
+        fuse.whole = true;
+        drop(fuse);
         let wakes = std::mem::take(machine.wakes());
         drop(machine);
-        for wake in wakes {
-            match wake {
-                Wake::Open(gate) => gate.open(),
-                Wake::Poke(gate) => gate.poke(),
-                Wake::PokeAll(gate) => gate.poke_all(),
-            }
-        }
+        wake_all(wakes);
         result
     }
 
@@ -239,6 +236,31 @@ impl<M: Machine> Commit<M> {
                 }
                 Step::Idle(again) => gate.wait(seen, again),
             }
+        }
+    }
+}
+
+fn wake_all(wakes: Vec<Wake>) {
+    for wake in wakes {
+        match wake {
+            Wake::Open(gate) => gate.open(),
+            Wake::Poke(gate) => gate.poke(),
+            Wake::PokeAll(gate) => gate.poke_all(),
+        }
+    }
+}
+
+/// Blows when the machine itself panics: nobody knows its state then, and nobody may wait for it.
+struct Fuse<'a, M: Machine> {
+    machine: &'a mut M,
+    whole: bool,
+}
+
+impl<M: Machine> Drop for Fuse<'_, M> {
+    fn drop(&mut self) {
+        if !self.whole {
+            self.machine.crash();
+            wake_all(std::mem::take(self.machine.wakes()));
         }
     }
 }

@@ -286,3 +286,14 @@ fn an_option_out_of_range_says_what_the_range_is() {
     let text = Log::open(strict).unwrap_err().to_string();
     assert_eq!(text, "the number of attempts (maxFailures) must be 1 at least");
 }
+
+#[test]
+fn padding_is_zeros_and_never_what_a_buffer_held_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), Role::Receivers);
+    log.append(&[0xff; 3500], 1).unwrap();
+    let small = log.append(&[1; 13], 2).unwrap();
+    let bytes = fs::read(segment_file(dir.path(), Role::Receivers, &small)).unwrap();
+    let end = small.offset as usize + 24 + 13;
+    assert!(bytes[end..end.next_multiple_of(4096)].iter().all(|b| *b == 0));
+}

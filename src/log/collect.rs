@@ -34,7 +34,10 @@ fn collect_one(home: &dyn Home, log: Uuid, writer: Uuid, threshold: i64) -> Resu
     if damaged || analysis.segments.iter().any(|s| s.max_time() >= threshold) {
         return Ok(());
     }
-    home.note_removed(writer)?;
+    // A directory that never held a segment never held a record: its writer may even be about to begin.
+    if analysis.newest > 0 {
+        home.note_removed(writer)?;
+    }
     let ids: Vec<u64> = storage.list()?.into_iter().map(|l| l.id).collect();
     storage.delete(&ids)?;
     home.remove_writer(writer, claim)?;

@@ -55,21 +55,6 @@ pub(super) fn take(dir: &Path, wait: Duration) -> Result<Option<FileClaim>> {
     }
 }
 
-/// Takes the lock of a writer that is gone; `None` while it lives or if there is no lock file.
-pub(super) fn take_gone(dir: &Path) -> Result<Option<FileClaim>> {
-    let path = dir.join("LOCK");
-    let file = match fs::open_write(&path) {
-        Ok(file) => file,
-        Err(e) if e.is_not_found() => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) if same_file(&file, &path) => Ok(Some(FileClaim(file))),
-        Ok(()) | Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
-        Err(e) => Err(Error::io("lock", path.display(), e.into())),
-    }
-}
-
 /// Waits until nobody holds the lock of `dir`. A shared lock is tried, so that two who look do not see each other.
 pub(super) fn await_free(dir: &Path, wait: Duration) -> Result<()> {
     let path = dir.join("LOCK");
