@@ -36,7 +36,7 @@ demo:
 
 .PHONY: jar
 jar: setup-tools
-	$(GRADLE) --quiet jar
+	$(GRADLE) --quiet howToUse
 
 .PHONY: format
 format:
