@@ -42,9 +42,22 @@ pub(crate) enum Content {
     /// By its footer; the groups were not looked at.
     Sealed(Footer),
     /// By looking at every group.
-    Walked { groups: Vec<GroupAt>, bad: Vec<(u64, String)>, footer: Option<Footer> },
+    Walked {
+        groups: Vec<GroupAt>,
+        bad: Vec<(u64, String)>,
+        footer: Option<Footer>,
+        /// What groups that are newer than what is looked at say of the log's beginning.
+        ahead: Beginning,
+    },
     /// Nothing in it can be read.
     Unreadable,
+}
+
+/// Where a log begins: its low-water segment, and the first sequence that counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Beginning {
+    low_water: u64,
+    first: u64,
 }
 
 impl SegmentState {
@@ -63,9 +76,12 @@ impl SegmentState {
     fn first(&self) -> Option<u64> {
         match &self.content {
             Content::Sealed(f) => Some(f.first),
-            Content::Walked { groups, footer, .. } => {
-                groups.iter().map(|g| g.header.first).chain(footer.map(|f| f.first)).max()
-            }
+            Content::Walked { groups, footer, ahead, .. } => groups
+                .iter()
+                .map(|g| g.header.first)
+                .chain(footer.map(|f| f.first))
+                .chain([ahead.first])
+                .max(),
             Content::Unreadable => None,
         }
     }
@@ -272,16 +288,19 @@ fn walk(reader: &Arc<dyn SegmentRead>, place: Place, block: u32, scope: Scope) -
         reader.settle()?;
     }
     let mut walk = Walk::new(reader.clone(), place, block, true)?;
-    let (mut groups, mut bad, mut end) = (Vec::new(), Vec::new(), None);
+    let (mut groups, mut bad, mut end, mut ahead) = (Vec::new(), Vec::new(), None, Beginning::default());
     while let Some(found) = walk.next()? {
         match found {
-            Found::Group(g) if scope.limit.is_some_and(|l| g.header.sequence >= l) => {}
+            Found::Group(g) if scope.limit.is_some_and(|l| g.header.sequence >= l) => {
+                ahead.low_water = ahead.low_water.max(g.header.low_water);
+                ahead.first = ahead.first.max(g.header.first);
+            }
             Found::Group(g) => groups.push(g),
             Found::Bad { offset, detail } => bad.push((offset, detail)),
             Found::Footer(f) => end = Some(f),
         }
     }
-    Ok(Content::Walked { groups, bad, footer: end })
+    Ok(Content::Walked { groups, bad, footer: end, ahead })
 }
 
 impl Analysis {
@@ -297,7 +316,8 @@ impl Analysis {
             };
             match &segment.content {
                 Content::Sealed(f) => note(f.watermark.max(f.next), f.threshold, f.low_water),
-                Content::Walked { groups, footer, .. } => {
+                Content::Walked { groups, footer, ahead, .. } => {
+                    note(0, i64::MIN, ahead.low_water);
                     groups
                         .iter()
                         .for_each(|g| note(g.header.watermark, g.header.threshold, g.header.low_water));
