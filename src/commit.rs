@@ -130,6 +130,12 @@ impl Copies {
         }
     }
 
+    /// Whether one is still going on.
+    #[cfg(test)]
+    pub(crate) fn any(&self) -> bool {
+        self.pending.load(Ordering::SeqCst) > 0
+    }
+
     /// Waits for all of them. Copies take microseconds, so this yields before it parks.
     pub(crate) fn await_all(&self) {
         for _ in 0..4 {

@@ -14,6 +14,8 @@
 
 pub(crate) mod local;
 mod poison;
+#[cfg(test)]
+pub(crate) mod sim;
 
 use std::{fmt::Debug, io::IoSlice, sync::Arc, time::Duration};
 

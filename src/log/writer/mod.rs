@@ -7,6 +7,8 @@ mod core;
 mod group;
 mod pool;
 pub(crate) mod segments;
+#[cfg(test)]
+mod simulation;
 
 use std::{
     io::IoSlice,
@@ -84,6 +86,28 @@ impl Writer {
         recovered: Recovered,
         prepare: bool,
     ) -> Result<Writer> {
+        let shared = Arc::new(Self::assemble(options, (home, reader), which, ids, claim, recovered, prepare));
+        let housekeeper = if prepare {
+            let worker = shared.clone();
+            let spawned =
+                thread::Builder::new().name("ferrowal-keeper".into()).spawn(move || worker.keep_house());
+            Some(spawned.map_err(|e| Error::io("start a thread for", shared.storage.place(), e))?)
+        } else {
+            None
+        };
+        Ok(Writer { shared, housekeeper: Mutex::new(housekeeper) })
+    }
+
+    /// Everything but the thread.
+    fn assemble(
+        options: &Options,
+        (home, reader): (Arc<dyn Home>, Arc<Reader>),
+        which: Which,
+        ids: (Uuid, Uuid),
+        claim: Box<dyn Claim>,
+        recovered: Recovered,
+        prepare: bool,
+    ) -> Shared {
         let storage = home.storage(which);
         let traits = storage.traits();
         let driver = which == Which::Driver;
@@ -105,7 +129,7 @@ impl Writer {
         let segments = Segments::new(log, writer, recovered.segments, recovered.next_id, recovered.low_water);
         let thresholds = Thresholds::new(options.clean_grace, recovered.threshold);
         let core = Core::new(config, Pool::new(options.memory), segments, recovered.sequence, thresholds);
-        let shared = Arc::new(Shared {
+        Shared {
             commit: Commit::new(core),
             home,
             reader,
@@ -116,16 +140,7 @@ impl Writer {
             write_timeout: options.write_timeout,
             reserve_wanted: driver,
             claim: Mutex::new(Some(claim)),
-        });
-        let housekeeper = if prepare {
-            let worker = shared.clone();
-            let spawned =
-                thread::Builder::new().name("ferrowal-keeper".into()).spawn(move || worker.keep_house());
-            Some(spawned.map_err(|e| Error::io("start a thread for", shared.storage.place(), e))?)
-        } else {
-            None
-        };
-        Ok(Writer { shared, housekeeper: Mutex::new(housekeeper) })
+        }
     }
 
     pub(crate) fn identity(&self) -> Identity {

@@ -168,13 +168,12 @@ impl Segments {
         self.list.iter_mut().rev().find(|s| s.place.segment == id)
     }
 
-    /// Nothing is written to this segment any more.
-    pub(crate) fn poison(&mut self, id: u64) {
-        if let Some(segment) = self.find(id) {
-            segment.state = State::Poisoned;
-            segment.write = None;
-            segment.flying = 0;
-        }
+    /// Nothing is written to this segment any more. Gives whether that is new.
+    pub(crate) fn poison(&mut self, id: u64) -> bool {
+        let Some(segment) = self.find(id) else { return false };
+        segment.write = None;
+        segment.flying = 0;
+        std::mem::replace(&mut segment.state, State::Poisoned) != State::Poisoned
     }
 
     /// A group of this segment is durable and answered.

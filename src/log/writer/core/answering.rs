@@ -20,8 +20,10 @@ impl Core {
             Err(error) => {
                 flight.state = FlightState::Failed;
                 let segment = flight.stamp.place.segment;
-                self.segments.poison(segment);
-                self.note_failure(now, error);
+                // Others that were on their way to the same segment fail with it: that is one attempt, not several.
+                if self.segments.poison(segment) {
+                    self.note_failure(now, error);
+                }
             }
         }
         self.settle(now);
