@@ -72,6 +72,12 @@ impl SegmentState {
         }
     }
 
+    /// The base, if anything that counts is here.
+    pub(crate) fn kept_base(&self, end: u64) -> Option<u64> {
+        let any = matches!(self.content, Content::Sealed(_)) || self.kept(end).next().is_some();
+        self.base().filter(|_| any)
+    }
+
     /// The oldest sequence that counts, as far as anything here says.
     fn first(&self) -> Option<u64> {
         match &self.content {

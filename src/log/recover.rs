@@ -52,7 +52,7 @@ pub(crate) fn recover(
         if kept {
             let size = segment.listed.length;
             let counts = segment.generation == analysis.generation && !(fresh && analysis.has_records());
-            let base = if counts { segment.base().unwrap_or(0) } else { 0 };
+            let base = if counts { segment.kept_base(analysis.end).unwrap_or(0) } else { 0 };
             recovered.push(Segment::recovered(segment.place, size, segment.max_time(), base));
         }
     }

@@ -126,7 +126,9 @@ impl Segments {
 
     /// The sequence of the oldest group that counts, if there is one yet.
     pub(crate) fn first_sequence(&self) -> Option<u64> {
-        self.list.iter().find(|s| s.base > 0 && s.state != State::Doomed).map(|s| s.base)
+        // Not simply that of the oldest segment: groups that were sent again have smaller sequences than those that
+        // were on their way behind them to a segment before.
+        self.list.iter().filter(|s| s.base > 0 && s.state != State::Doomed).map(|s| s.base).min()
     }
 
     /// The size that the next segment should have.

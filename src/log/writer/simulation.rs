@@ -193,6 +193,7 @@ impl Run {
             45..65 => self.step(seen),
             65..90 => self.complete(seen),
             90..93 => self.clean(seen),
+            93 => self.look(),
             _ => self.now += Duration::from_millis(self.random.below(400)),
         }
         self.answers(seen);
@@ -249,7 +250,7 @@ impl Run {
     /// A worker asks for something to do.
     fn step(&mut self, seen: &mut Seen) {
         let worker = if self.random.percent(25) {
-            if self.pending.iter().any(|op| is_chore(op)) {
+            if self.pending.iter().any(is_chore) {
                 return;
             }
             Worker::Housekeeper
@@ -327,6 +328,27 @@ impl Run {
         }
     }
 
+    /// A reader comes by while the log is written.
+    fn look(&self) {
+        if self.world.is_dark() {
+            return;
+        }
+        let found: HashSet<usize> = self.scan().into_iter().collect();
+        for (i, record) in self.records.iter().enumerate() {
+            let there = found.contains(&i);
+            match record.fate {
+                Fate::Acknowledged(handle) => {
+                    assert!(there || record.time < self.asked, "seed {}: record {i} is not there", self.seed);
+                    self.check_handle(i, &handle, record);
+                }
+                Fate::Recovered => assert!(there || record.time < self.asked, "seed {}: {i}", self.seed),
+                // Durable, and its caller has not looked yet.
+                Fate::Open => {}
+                Fate::Failed(_) | Fate::Lost => assert!(!there, "seed {}: record {i} is there", self.seed),
+            }
+        }
+    }
+
     /// Callers whose group was answered go.
     fn answers(&mut self, seen: &mut Seen) {
         let mut i = 0;
@@ -353,7 +375,6 @@ impl Run {
                 }
                 Caller::Copying { .. } => continue,
             };
-            self.events += 1;
             self.records[record].fate = match result {
                 Ok(handle) => {
                     seen.acknowledged += 1;
@@ -440,7 +461,7 @@ impl Run {
                 Fate::Acknowledged(_) | Fate::Recovered => {}
                 Fate::Open => seen.replayed_unanswered += 1,
                 Fate::Failed(at) => {
-                    assert!(at > self.last_ack, "seed {seed}: record {i} was refused, and came back");
+                    assert!(at >= self.last_ack, "seed {seed}: record {i} was refused, and came back");
                 }
                 Fate::Lost => panic!("seed {seed}: record {i} was gone after a crash, and came back"),
             }

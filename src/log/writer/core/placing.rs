@@ -110,7 +110,7 @@ impl Core {
             threshold,
             low_water,
             base: active.base,
-            first: first.unwrap_or(active.base),
+            first: first.map_or(active.base, |f| f.min(active.base)),
             footprint,
         };
         let group = queued.group.clone();
