@@ -45,7 +45,8 @@ pub enum Error {
         /// How long the call waited for the lock.
         waited: Duration,
     },
-    /// Another writer has taken this log over: this one will never write again.
+    /// Another writer has taken this log over: this one will never write again. Local directories, whose lock excludes
+    /// other writers, do not give it.
     #[error(
         "the log {place} was taken over by another writer: this process must not write to it any more ({detail})"
     )]
@@ -106,8 +107,8 @@ pub enum Error {
     /// The log was closed.
     #[error("the log {0} is closed")]
     Closed(String),
-    /// A write was not acknowledged within its bound. Whether it is durable is unknown.
-    #[error("the write was not durable within {waited:?}: {detail}")]
+    /// Something that a call waits for did not come within its bound. Nothing of the record was written.
+    #[error("gave up after {waited:?}: {detail}")]
     Timeout {
         /// How long the caller waited.
         waited: Duration,

@@ -16,7 +16,8 @@ pub enum Role {
 /// What recovery does about damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Recovery {
-    /// Every group of every segment is checked when the log is opened, and any corruption stops.
+    /// Every group of every segment is checked before a driver's log is written to and before a scan gives its first
+    /// record, and any corruption stops.
     Strict,
     /// A torn tail is dropped; corruption stops, where it is met, with segment and offset.
     #[default]

@@ -297,3 +297,61 @@ fn padding_is_zeros_and_never_what_a_buffer_held_before() {
     let end = small.offset as usize + 24 + 13;
     assert!(bytes[end..end.next_multiple_of(4096)].iter().all(|b| *b == 0));
 }
+
+#[test]
+fn a_clean_before_the_first_write_counts_too() {
+    for role in ROLES {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path(), role);
+        let handles: Vec<_> = (0..10).map(|t| first.append(&record(t, 100), t as i64).unwrap()).collect();
+        first.close().unwrap();
+        let log = open(dir.path(), role);
+        log.clean(5, false).unwrap();
+        assert_eq!(all(&log).len(), 5, "at once in this process");
+        log.clean(100, true).unwrap();
+        assert!(all(&log).is_empty());
+        if role == Role::Receivers {
+            assert!(
+                matches!(log.read(&handles[0]).unwrap_err(), Error::Gone { .. }),
+                "the dead writer was collected"
+            );
+        }
+    }
+}
+
+#[test]
+fn strict_refuses_to_begin_a_scan_of_a_damaged_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), Role::Receivers);
+    let handles: Vec<_> = (0..5).map(|t| log.append(&record(t, 5000), t as i64).unwrap()).collect();
+    log.close().unwrap();
+    let path = segment_file(dir.path(), Role::Receivers, &handles[3]);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[handles[3].offset as usize + 1000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let scan = |recovery| {
+        let mut opts = options(dir.path(), Role::Receivers);
+        opts.recovery = recovery;
+        Log::open(opts).unwrap().scan().unwrap().map(|r| r.is_ok()).collect::<Vec<_>>()
+    };
+    assert_eq!(scan(Recovery::Strict), [false]);
+    assert_eq!(scan(Recovery::Default), [true, true, true, false]);
+    assert_eq!(scan(Recovery::Salvage), [true; 4]);
+}
+
+#[test]
+fn a_closed_instance_writes_through_whoever_is_open_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opts = options(dir.path(), Role::Driver);
+    opts.linger = std::time::Duration::ZERO;
+    let old = Log::open(opts.clone()).unwrap();
+    old.append(b"one", 1).unwrap();
+    old.close().unwrap();
+    // Let go of altogether, and opened again with other options: the old instance has nothing in common with it.
+    opts.idle_mark = std::time::Duration::from_secs(5);
+    let new = Log::open(opts).unwrap();
+    assert_eq!(all(&new), [b"one".to_vec()]);
+    new.append(b"two", 2).unwrap();
+    old.append(b"three", 3).unwrap();
+    assert_eq!(all(&new), [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+}

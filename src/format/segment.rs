@@ -97,7 +97,7 @@ pub(crate) struct Footer {
     pub(crate) end: u64,
     pub(crate) groups: u64,
     pub(crate) records: u64,
-    /// Payload bytes.
+    /// Payload bytes; where recovery wrote the footer, the padding of frames included.
     pub(crate) bytes: u64,
     /// Sequence of the first group that was submitted to this segment: makes every group from it on void in earlier
     /// segments. Equal to `next` where there is none.

@@ -475,7 +475,7 @@ impl Analysis {
     /// Whether anything of the current generation counts.
     pub(crate) fn has_records(&self) -> bool {
         let end = self.end;
-        self.segments.iter().any(|s| match &s.content {
+        self.segments.iter().filter(|s| s.generation == self.generation).any(|s| match &s.content {
             Content::Sealed(f) => f.records > 0,
             _ => s.kept(end).any(|g| g.header.records > 0),
         })

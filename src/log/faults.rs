@@ -19,7 +19,7 @@ use super::{Log, shared::Shared};
 use crate::{
     Error, Options, RecordHandle, Recovery, Result, Role,
     storage::{
-        Barrier, Claim, Home, Listed, Preallocate, SegmentRead, SegmentWrite, Storage, Traits, Which,
+        Barrier, Claim, Home, Listed, SegmentRead, SegmentWrite, Space, Storage, Traits, Which,
         local::LocalHome,
     },
 };
@@ -133,21 +133,13 @@ impl Storage for FaultyStorage {
     fn list(&self) -> Result<Vec<Listed>> {
         self.0.list()
     }
-    fn create(
-        &self,
-        id: u64,
-        wish: u64,
-        least: u64,
-        how: Preallocate,
-        header: &[u8],
-    ) -> Result<Box<dyn SegmentWrite>> {
+    fn create(&self, id: u64, space: Space, header: &[u8]) -> Result<Box<dyn SegmentWrite>> {
         let background = thread::current().name() == Some("ferrowal-keeper");
         if background && !self.1.prepares.load(Ordering::Relaxed) {
             return Err(Error::io("prepare", "nothing in this test", Errno::AGAIN.into()));
         }
-        let made = self.1.run(Event::Create { id, background }, || {
-            self.0.create(id, wish.min(1 << 20).max(least), least, how, header)
-        })?;
+        let small = Space { wish: space.wish.min(1 << 20).max(space.least), ..space };
+        let made = self.1.run(Event::Create { id, background }, || self.0.create(id, small, header))?;
         Ok(Box::new(FaultySegment(made, self.1.clone(), id)))
     }
     fn open(&self, id: u64) -> Result<Arc<dyn SegmentRead>> {

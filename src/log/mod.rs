@@ -128,7 +128,10 @@ impl Log {
     /// As for `append`; an error of `source` is passed on.
     pub fn append_from(&self, source: &mut dyn RecordSource, time: i64) -> Result<RecordHandle> {
         let closed = self.closed.load(Ordering::Acquire);
-        let fresh = self.first_use() && !closed;
+        if closed {
+            return shared::current(&self.shared).append(source, time, false, || true);
+        }
+        let fresh = self.first_use();
         self.shared.append(source, time, fresh, || self.closed.load(Ordering::Acquire))
     }
 

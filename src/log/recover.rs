@@ -242,7 +242,7 @@ fn set_aside(
             }
         }
     });
-    let kept = home.quarantine(&format!("{name}-segment-{id:016}-offset-{from}"), &mut pieces)?;
+    let kept = home.quarantine(&format!("{name}-segment-{id:016}-bytes-{from}-{to}"), &mut pieces)?;
     log::warn!("kept bytes {from} to {to} of segment {id} in {kept}");
     report.quarantined += 1;
     Ok(())

@@ -143,7 +143,10 @@ impl Writer {
         report.took = started.elapsed();
         log::debug!("{report}");
         source.report.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(report);
-        let preface = analysis.corruptions().filter(|(f, _)| f.offset == 0).map(|(_, e)| e).collect();
+        // Going through the segments would not meet a bad header; under strict, damage stops before the first record.
+        let strict = source.scope.deep;
+        let preface =
+            analysis.corruptions().filter(|(f, _)| strict || f.offset == 0).map(|(_, e)| e).collect();
         let current = analysis.generation;
         let pending =
             std::mem::take(&mut analysis.segments).into_iter().filter(|s| s.generation == current).collect();

@@ -23,12 +23,13 @@ use super::{
     read::{At, Reader},
     recover::recover,
     scan::{Scan, Source, began},
+    threshold::{LAG, Thresholds},
     writer::Writer,
 };
 use crate::{
     error::{Error, Result},
     handle::RecordHandle,
-    options::{Options, Role},
+    options::{Options, Recovery, Role},
     report::RecoveryReport,
     storage::{Home, Storage, Which, local::LocalHome},
 };
@@ -91,6 +92,13 @@ pub(crate) fn acquire(options: Options) -> Arc<Shared> {
     let shared = Arc::new(Shared::new(options));
     entries.by_key.insert(key, Entry { shared: shared.clone(), instances: 1, idle: None });
     shared
+}
+
+/// What instances of the same directory share now: not the same, if everything was let go and opened again since.
+pub(crate) fn current(shared: &Arc<Shared>) -> Arc<Shared> {
+    let key = (canonical(&shared.options), shared.options.role);
+    let entries = OPEN.lock();
+    entries.by_key.get(&key).filter(|e| e.instances > 0).map_or_else(|| shared.clone(), |e| e.shared.clone())
 }
 
 /// An instance was closed. The last one seals the log; its files linger.
@@ -169,8 +177,8 @@ pub(crate) struct Shared {
     /// Open instances that did something.
     used: AtomicUsize,
     report: Arc<Mutex<Option<RecoveryReport>>>,
-    /// A threshold that came before there was a writer.
-    noted: Mutex<Option<i64>>,
+    /// Thresholds that came before there was a writer.
+    noted: Mutex<Vec<i64>>,
 }
 
 impl Shared {
@@ -235,27 +243,55 @@ impl Shared {
         closed: impl Fn() -> bool,
     ) -> Result<RecordHandle> {
         loop {
-            if let Some(writer) = self.writer() {
-                match writer.append(source, time) {
-                    // It was closed between the look and the call.
-                    Err(Error::Closed(_)) => {}
-                    result => return result,
+            let writer = self.usable_writer(fresh, closed())?;
+            match writer.append(source, time) {
+                // It was closed between the look and the call.
+                Err(Error::Closed(_)) => {}
+                result => {
+                    if writer.is_temporary() {
+                        self.close_temporary();
+                    }
+                    return result;
                 }
             }
-            let _changing = self.changing();
-            if self.writer().is_some() {
-                continue;
+        }
+    }
+
+    /// The open writer, or a new one. One that was opened for a closed instance's record is only for such records.
+    fn usable_writer(&self, fresh: bool, closed: bool) -> Result<Arc<Writer>> {
+        let fits = |w: &Arc<Writer>| closed || !w.is_temporary();
+        if let Some(writer) = self.writer().filter(fits) {
+            return Ok(writer);
+        }
+        let _changing = self.changing();
+        if let Some(writer) = self.writer() {
+            if fits(&writer) {
+                return Ok(writer);
             }
-            if closed() {
-                return self.start_writer(false, false)?.append(source, time);
-            }
-            let fresh = fresh && self.options.role == Role::Driver && self.used.load(Ordering::Acquire) <= 1;
-            let writer = Arc::new(self.start_writer(fresh, true)?);
-            if let Some(threshold) = self.noted.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.set_writer(None);
+            writer.close();
+        }
+        let fresh = fresh && self.options.role == Role::Driver && self.used.load(Ordering::Acquire) <= 1;
+        let writer = Arc::new(self.start_writer(fresh, !closed)?);
+        if !closed {
+            for threshold in std::mem::take(&mut *self.noted()) {
                 writer.clean(threshold, false)?;
             }
-            self.set_writer(Some(writer));
         }
+        self.set_writer(Some(writer.clone()));
+        Ok(writer)
+    }
+
+    fn close_temporary(&self) {
+        let _changing = self.changing();
+        if let Some(writer) = self.writer().filter(|w| w.is_temporary()) {
+            self.set_writer(None);
+            writer.close();
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Vec<i64>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start_writer(&self, fresh: bool, prepare: bool) -> Result<Writer> {
@@ -302,14 +338,34 @@ impl Shared {
         if let Some(writer) = self.writer() {
             return writer.clean(threshold, wait);
         }
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        *noted = noted.max(Some(threshold));
+        {
+            let mut noted = self.noted();
+            if noted.last().is_none_or(|last| threshold > *last) {
+                noted.push(threshold);
+                // No more than these can matter when they are replayed.
+                let superfluous = noted.len().saturating_sub(LAG + 1);
+                noted.drain(..superfluous);
+            }
+        }
+        if wait && self.log_id()?.is_some() {
+            // Somebody waits for space to be freed, so the log is opened for it.
+            return self.usable_writer(false, false)?.clean(threshold, true);
+        }
         Ok(())
+    }
+
+    /// The effective threshold of cleans that came before there was a writer.
+    fn noted_threshold(&self) -> i64 {
+        let mut thresholds = Thresholds::new(self.options.clean_grace, i64::MIN);
+        self.noted().iter().for_each(|t| thresholds.note(*t));
+        thresholds.effective()
     }
 
     pub(crate) fn scan(&self) -> Result<Scan> {
         let Some(log) = self.log_id()? else { return Ok(Scan::new(Vec::new(), self.options.recovery)) };
         let live = self.writer();
+        let noted = self.noted_threshold();
+        let deep = self.options.recovery == Recovery::Strict;
         let mut found: Vec<(Which, Arc<dyn Storage>)> = match self.options.role {
             Role::Driver => vec![(Which::Driver, self.home.storage(Which::Driver))],
             Role::Receivers => {
@@ -335,14 +391,8 @@ impl Shared {
             let home = self.home.clone();
             Source {
                 storage,
-                scope: Scope {
-                    log,
-                    writer,
-                    deep: false,
-                    limit: live.map(|l| l.acked()),
-                    settle: live.is_none(),
-                },
-                threshold: live.map_or(i64::MIN, |l| l.threshold()),
+                scope: Scope { log, writer, deep, limit: live.map(|l| l.acked()), settle: live.is_none() },
+                threshold: live.map_or(noted, |l| l.threshold()),
                 removed: Box::new(move || match which {
                     Which::Driver => Ok(false),
                     Which::Receiver(uuid) => home.was_removed(uuid),

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 /// Distinct thresholds that must follow one before it takes effect.
-const LAG: usize = 3;
+pub(crate) const LAG: usize = 3;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Thresholds {

@@ -59,6 +59,18 @@ pub(crate) enum Preallocate {
     Reserved,
 }
 
+/// The space that a new segment is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Space {
+    /// About this many bytes,
+    pub(crate) wish: u64,
+    /// and not fewer than these.
+    pub(crate) least: u64,
+    pub(crate) how: Preallocate,
+    /// Whether somebody waits for it: then the reserve may be used.
+    pub(crate) urgent: bool,
+}
+
 /// A segment that a listing found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -111,7 +123,7 @@ pub(crate) trait Home: Send + Sync + Debug {
     /// Whether a record of an absent writer was cleaned: only a durable note proves it.
     fn was_removed(&self, writer: Uuid) -> Result<bool>;
 
-    /// Keeps a copy of `bytes` aside, durably, under a name made of `label`; gives the name.
+    /// Keeps a copy of `bytes` aside, durably, under the name `label`, unless there is one; gives the whole name.
     fn quarantine(&self, label: &str, bytes: &mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<String>;
 }
 
@@ -126,16 +138,8 @@ pub(crate) trait Storage: Send + Sync + Debug {
     /// All segments, by id. Empty where there is no directory.
     fn list(&self) -> Result<Vec<Listed>>;
 
-    /// Makes segment `id` of about `wish` bytes and not under `least`, exclusively, beginning with `header`. Durable
-    /// under its name on return.
-    fn create(
-        &self,
-        id: u64,
-        wish: u64,
-        least: u64,
-        how: Preallocate,
-        header: &[u8],
-    ) -> Result<Box<dyn SegmentWrite>>;
+    /// Makes segment `id`, exclusively, beginning with `header`. Durable under its name on return.
+    fn create(&self, id: u64, space: Space, header: &[u8]) -> Result<Box<dyn SegmentWrite>>;
 
     /// Opens a segment for reading.
     fn open(&self, id: u64) -> Result<Arc<dyn SegmentRead>>;

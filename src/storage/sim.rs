@@ -15,7 +15,7 @@ use std::{
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{Barrier, Claim, Home, Listed, Preallocate, SegmentRead, SegmentWrite, Storage, Traits, Which};
+use super::{Barrier, Claim, Home, Listed, SegmentRead, SegmentWrite, Space, Storage, Traits, Which};
 use crate::error::{Error, Result};
 
 const SECTOR: usize = 512;
@@ -393,14 +393,7 @@ impl Storage for World {
             .collect())
     }
 
-    fn create(
-        &self,
-        id: u64,
-        wish: u64,
-        least: u64,
-        _: Preallocate,
-        header: &[u8],
-    ) -> Result<Box<dyn SegmentWrite>> {
+    fn create(&self, id: u64, space: Space, header: &[u8]) -> Result<Box<dyn SegmentWrite>> {
         let mut state = self.lock();
         state.tick()?;
         if state.fails(|f| f.full) {
@@ -411,7 +404,7 @@ impl Storage for World {
             return failure("create", Errno::EXIST);
         }
         // Small, so that a run goes through many.
-        let size = (64 << 10).min(wish).max(least).next_multiple_of(4096);
+        let size = (64 << 10).min(space.wish).max(space.least).next_multiple_of(4096);
         let file = state.files.len();
         let zeros = vec![0; size as usize];
         state.files.push(File { live: zeros.clone(), durable: zeros, ..File::default() });

@@ -12,7 +12,10 @@ mod simulation;
 
 use std::{
     io::IoSlice,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -29,7 +32,7 @@ use self::{
     segments::Segments,
 };
 use super::{
-    RecordSource, collect::collect, read::Reader, recover::Recovered, threshold::Thresholds, wall_clock,
+    RecordSource, collect::Remains, read::Reader, recover::Recovered, threshold::Thresholds, wall_clock,
 };
 use crate::{
     commit::{Commit, Gate},
@@ -48,6 +51,7 @@ const COLLECT_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     housekeeper: Mutex<Option<JoinHandle<()>>>,
+    temporary: bool,
 }
 
 #[derive(Debug)]
@@ -61,6 +65,11 @@ struct Shared {
     block: u32,
     write_timeout: Duration,
     reserve_wanted: bool,
+    /// Whether these failures were already told.
+    prepare_told: AtomicBool,
+    reserve_told: AtomicBool,
+    /// What is known of other writers that are gone.
+    remains: Remains,
     /// Given back when the writer is closed.
     claim: Mutex<Option<Box<dyn Claim>>>,
 }
@@ -95,7 +104,7 @@ impl Writer {
         } else {
             None
         };
-        Ok(Writer { shared, housekeeper: Mutex::new(housekeeper) })
+        Ok(Writer { shared, housekeeper: Mutex::new(housekeeper), temporary: !prepare })
     }
 
     /// Everything but the thread.
@@ -139,8 +148,16 @@ impl Writer {
             block: traits.block,
             write_timeout: options.write_timeout,
             reserve_wanted: driver,
+            prepare_told: AtomicBool::new(false),
+            reserve_told: AtomicBool::new(false),
+            remains: Remains::default(),
             claim: Mutex::new(Some(claim)),
         }
+    }
+
+    /// Whether this writer was opened for a record that came after the close.
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.temporary
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -290,15 +307,19 @@ impl Shared {
                 self.say(&result);
                 Outcome::Written { sequence, result }
             }
-            Op::Create { id, wish, least, how, background } => {
+            Op::Create { id, space } => {
                 let place = Place { log: self.id.log, writer: self.id.writer, segment: id };
                 let header =
                     SegmentHeader::new(&place, self.id.generation, self.id.epoch, wall_clock(), self.block);
-                let result = self.storage.create(id, wish, least, how, &header.encode());
-                if let (Err(e), true) = (&result, background) {
-                    log::warn!("cannot prepare a segment ahead of need (the log goes on meanwhile): {e}");
+                let result = self.storage.create(id, space, &header.encode());
+                if !space.urgent {
+                    self.say_once(
+                        &self.prepare_told,
+                        &result,
+                        "cannot prepare a segment ahead of need; the log goes on",
+                    );
                 }
-                Outcome::Created { id, background, result }
+                Outcome::Created { id, urgent: space.urgent, result }
             }
             Op::Seal { place, mut footer } => {
                 footer.sealed = wall_clock();
@@ -318,7 +339,9 @@ impl Shared {
             }
             Op::Collect { threshold } => {
                 let result = match self.which {
-                    Which::Receiver(own) => collect(self.home.as_ref(), self.id.log, own, threshold),
+                    Which::Receiver(own) => {
+                        self.remains.collect(self.home.as_ref(), self.id.log, own, threshold)
+                    }
                     Which::Driver => Ok(()),
                 };
                 self.say(&result);
@@ -326,11 +349,17 @@ impl Shared {
             }
             Op::Reserve => {
                 let result = if self.reserve_wanted { self.storage.keep_reserve() } else { Ok(()) };
-                if let Err(e) = &result {
-                    log::warn!("cannot keep space in reserve for a full volume: {e}");
-                }
+                self.say_once(&self.reserve_told, &result, "cannot keep space in reserve for a full volume");
                 Outcome::Reserved { result }
             }
+        }
+    }
+
+    /// Tells of a failure that comes again and again only when it begins.
+    fn say_once<T>(&self, told: &AtomicBool, result: &Result<T>, what: &str) {
+        let failed = result.is_err();
+        if let (Err(e), false) = (result, told.swap(failed, Ordering::Relaxed)) {
+            log::warn!("{what}: {e}");
         }
     }
 

@@ -530,7 +530,7 @@ impl Run {
 }
 
 fn is_chore(op: &Op) -> bool {
-    !matches!(op, Op::Write { .. } | Op::Create { background: false, .. })
+    !matches!(op, Op::Write { .. } | Op::Create { space: crate::storage::Space { urgent: true, .. }, .. })
 }
 
 fn brief(op: &Op) -> String {

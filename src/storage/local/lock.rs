@@ -23,6 +23,9 @@ use crate::{
 /// How often a held lock is tried again. flock can wait by itself, but not with a bound.
 const RETRY: Duration = Duration::from_millis(50);
 
+/// Longer than a look takes: who only looks ([`await_free`]) holds a shared lock for a moment.
+pub(super) const MOMENT: Duration = Duration::from_millis(100);
+
 /// A held LOCK file: closing it gives the lock back.
 #[derive(Debug)]
 pub(super) struct FileClaim(#[expect(dead_code, reason = "held, not used")] File);

@@ -191,7 +191,7 @@ impl Home for LocalHome {
     fn claim(&self, which: Which, wait: Duration) -> Result<Box<dyn Claim>> {
         loop {
             let dir = self.make_writer_dir(which)?;
-            if let Some(claim) = lock::take(&dir, wait)? {
+            if let Some(claim) = lock::take(&dir, wait.max(lock::MOMENT))? {
                 segments::sweep(&dir)?;
                 return Ok(Box::new(claim));
             }
@@ -239,16 +239,21 @@ impl Home for LocalHome {
     fn quarantine(&self, label: &str, bytes: &mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<String> {
         let dir = self.dir.join("quarantine");
         fs::make_dir(&dir)?;
-        let path = dir.join(format!("{label}-{}", Uuid::new_v4().simple()));
-        let file: File = fs::create_new(&path)?;
+        // Under its own name only when it is whole: a copy that is there need not be made again.
+        let path = dir.join(label);
+        if path.exists() {
+            return Ok(path.display().to_string());
+        }
+        let temp = dir.join(format!("{label}.{}.tmp", Uuid::new_v4().simple()));
+        let file: File = fs::create_new(&temp)?;
         let mut at = 0;
         for piece in bytes {
             let piece = piece?;
-            fs::write_at(&file, &path, at, &mut [IoSlice::new(&piece)])?;
+            fs::write_at(&file, &temp, at, &mut [IoSlice::new(&piece)])?;
             at += piece.len() as u64;
         }
-        fs::sync_data(&file, &path)?;
-        fs::sync_dir(&dir)?;
+        fs::sync_data(&file, &temp)?;
+        fs::rename_new(&temp, &path)?;
         Ok(path.display().to_string())
     }
 }

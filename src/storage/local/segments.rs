@@ -11,7 +11,7 @@ use super::fs;
 use crate::{
     error::{Error, Result},
     format::{BLOCK, pad_to},
-    storage::{Barrier, Listed, Preallocate, SegmentRead, SegmentWrite, Storage, Traits},
+    storage::{Barrier, Listed, Preallocate, SegmentRead, SegmentWrite, Space, Storage, Traits},
 };
 
 const RESERVE: &str = "reserve";
@@ -98,14 +98,8 @@ impl Storage for LocalStorage {
         Ok(found)
     }
 
-    fn create(
-        &self,
-        id: u64,
-        wish: u64,
-        least: u64,
-        how: Preallocate,
-        header: &[u8],
-    ) -> Result<Box<dyn SegmentWrite>> {
+    fn create(&self, id: u64, space: Space, header: &[u8]) -> Result<Box<dyn SegmentWrite>> {
+        let Space { wish, least, how, urgent } = space;
         let path = self.path(id);
         let temp = self.dir.join(format!("{id:016}.tmp"));
         let size = match how {
@@ -121,7 +115,7 @@ impl Storage for LocalStorage {
         }
         let prepared = self.prepare(&temp, size, how).map(|file| (file, size)).or_else(|e| {
             fs::remove_quietly(&temp);
-            match e.is_full().then(|| self.take_reserve(&temp, least)).transpose()? {
+            match (e.is_full() && urgent).then(|| self.take_reserve(&temp, least)).transpose()? {
                 Some(Some(reserve)) => Ok(reserve),
                 _ => Err(e),
             }

@@ -28,7 +28,7 @@ impl Core {
                 Some(after) if now < after => again.push(after),
                 _ => {
                     let least = u64::from(self.config.block) * 4;
-                    return Step::Do(self.create(least, true));
+                    return Step::Do(self.create(least, false));
                 }
             }
         }

@@ -34,7 +34,7 @@ use crate::{
     error::{Error, Result},
     format::{Footer, FrameHeader, GROUP_HEADER, Place},
     log::threshold::Thresholds,
-    storage::{Poisoned, Preallocate, SegmentWrite},
+    storage::{Poisoned, SegmentWrite, Space},
 };
 
 /// How often a full volume is tried again; `clean` cuts it short.
@@ -67,7 +67,7 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) enum Op {
     Write { group: Arc<Group>, segment: Arc<Poisoned>, stamp: Stamp },
-    Create { id: u64, wish: u64, least: u64, how: Preallocate, background: bool },
+    Create { id: u64, space: Space },
     Seal { place: Place, footer: Footer },
     Delete { ids: Vec<u64> },
     Collect { threshold: i64 },
@@ -78,7 +78,7 @@ pub(crate) enum Op {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Written { sequence: u64, result: Result<(Placed, Written)> },
-    Created { id: u64, background: bool, result: Result<Box<dyn SegmentWrite>> },
+    Created { id: u64, urgent: bool, result: Result<Box<dyn SegmentWrite>> },
     Sealed { id: u64, result: Result<()> },
     Deleted { ids: Vec<u64>, result: Result<()> },
     Collected { result: Result<()> },
@@ -396,7 +396,7 @@ impl Machine for Core {
     fn done(&mut self, now: Instant, outcome: Outcome) {
         match outcome {
             Outcome::Written { sequence, result } => self.written(now, sequence, result),
-            Outcome::Created { id, background, result } => self.created(now, id, background, result),
+            Outcome::Created { id, urgent, result } => self.created(now, id, urgent, result),
             Outcome::Sealed { id, result } => {
                 self.busy = false;
                 self.segments.sealed(id, result.is_ok());
@@ -406,6 +406,8 @@ impl Machine for Core {
                 self.busy = false;
                 if result.is_ok() {
                     self.segments.deleted(&ids);
+                    // There is space again: for the reserve, too.
+                    self.reserve_after = None;
                 }
                 match self.cleaning.round.as_mut() {
                     Some(round) if round.phase == Phase::Deleting => match result {

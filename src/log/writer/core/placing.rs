@@ -13,7 +13,7 @@ use crate::{
         group::Stamp,
         segments::{Segment, State},
     },
-    storage::{Poisoned, Preallocate, SegmentWrite},
+    storage::{Poisoned, Preallocate, SegmentWrite, Space},
 };
 
 impl Core {
@@ -76,11 +76,11 @@ impl Core {
                 Some(Step::Idle(None))
             }
             Some(f) if now < f.retry => Some(Step::Idle(Some(f.retry))),
-            _ => Some(Step::Do(self.create(least, false))),
+            _ => Some(Step::Do(self.create(least, true))),
         }
     }
 
-    pub(super) fn create(&mut self, least: u64, background: bool) -> Op {
+    pub(super) fn create(&mut self, least: u64, urgent: bool) -> Op {
         self.ready = Ready::Creating;
         let jumbo = least > self.config.segment_size;
         let (wish, how) = if jumbo || !self.config.prepare {
@@ -88,7 +88,7 @@ impl Core {
         } else {
             (self.segments.wish(self.config.segment_size).max(least), Preallocate::Zeroed)
         };
-        Op::Create { id: self.segments.take_id(), wish, least, how, background }
+        Op::Create { id: self.segments.take_id(), space: Space { wish, least, how, urgent } }
     }
 
     pub(super) fn submit(&mut self, now: Instant, queued: Queued, footprint: u64) -> Step<Op> {
@@ -124,7 +124,7 @@ impl Core {
         &mut self,
         now: Instant,
         id: u64,
-        background: bool,
+        urgent: bool,
         result: Result<Box<dyn SegmentWrite>>,
     ) {
         self.ready = Ready::None;
@@ -133,10 +133,11 @@ impl Core {
                 self.ready = Ready::Segment { id, write: Arc::new(Poisoned::new(write)) };
                 self.prepare_after = None;
             }
-            Err(_) if background => self.prepare_after = Some(now + PREPARE_RETRY),
+            Err(_) if !urgent => self.prepare_after = Some(now + PREPARE_RETRY),
             Err(error) => self.note_failure(now, error),
         }
-        self.reserve_kept &= self.failing.is_none();
+        // An urgent one may have used the reserve.
+        self.reserve_kept &= !urgent;
         self.poke_waiters();
         self.wake_housekeeper();
     }
