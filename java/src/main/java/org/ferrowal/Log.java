@@ -133,8 +133,10 @@ public final class Log implements AutoCloseable {
      * @param time the record's time in milliseconds, for {@link #clean}
      * @return where it lies
      * @throws StorageFullException when the volume is full for longer than the write's bound
-     * @throws WriteTimeoutException when the record was not durable in time; it may become so
-     * @throws LogFencedException when another writer has taken over
+     * @throws WriteTimeoutException when there was no memory for the record within the write's
+     *     bound; nothing of it was written
+     * @throws LogFencedException when another writer has taken over; a local directory, whose lock excludes other
+     *     writers, does not give it
      * @throws UncheckedIOException when the device refuses
      * @throws IllegalStateException when the log is closed
      */

@@ -1,6 +1,9 @@
 package org.ferrowal;
 
-/** Another writer has taken the log over: this one never writes again. */
+/**
+ * Another writer has taken the log over: this one never writes again. Local directories, whose lock excludes other writers,
+ * do not give it.
+ */
 public class LogFencedException extends LogException {
     private static final long serialVersionUID = 1L;
 

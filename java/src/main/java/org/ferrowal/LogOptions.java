@@ -20,7 +20,10 @@ public final class LogOptions {
 
     /** What to do about damage. */
     public enum Recovery {
-        /** Everything is checked at the first use, and any corruption stops. */
+        /**
+         * All groups are checked before a driver's log is written to, and before a scan gives its first record; any
+         * corruption stops.
+         */
         STRICT,
         /** A torn tail is dropped; corruption stops where it is met. */
         DEFAULT,
