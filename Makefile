@@ -6,6 +6,7 @@ GRADLE = gradle --console=plain
 help:
 	@echo 'make demo    a Spark application, killed with -9 twice: without a log, with Spark'"'"'s, with ferrowal'
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
+	@echo 'make bench   ferrowal beside what the device itself does, and beside Spark'"'"'s own logs'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make format  formats the Rust code'
 	@echo 'make clean   removes what was built'
@@ -33,6 +34,13 @@ demo:
 	@./setup demo
 	$(GRADLE) --quiet demoPrepare
 	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/demo/launch.args $(DEMO_ARGS)
+
+# Likewise. BENCH_ARGS='--help' shows its flags.
+.PHONY: bench
+bench:
+	@./setup bench
+	$(GRADLE) --quiet benchPrepare
+	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/bench/launch.args $(BENCH_ARGS)
 
 .PHONY: jar
 jar: setup-tools
