@@ -94,9 +94,9 @@ public final class Bench implements Callable<Integer> {
             }
         }
         System.out.println();
-        System.out.println("Medians over " + rounds + (rounds == 1 ? " round" : " interleaved rounds") + ", with least and most; MB is 10^6 bytes. Times are "
-            + "of one write (of one barrier, in the device's row). Load average at the end: " + Machine.load() + ". Every round: "
-            + csv);
+        System.out.println("Medians over " + rounds + (rounds == 1 ? " round" : " interleaved rounds")
+            + ", with least and most; MB is 10^6 bytes. Times are of one write (of one barrier, in the device's row). Load "
+            + "average at the end: " + Machine.load() + ". Every round: " + csv);
         return failed ? 1 : 0;
     }
 
