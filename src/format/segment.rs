@@ -41,6 +41,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) codec: u32,
     /// All zero: not encrypted.
     pub(crate) key: [u8; 16],
+    /// 1 where the file was a segment before: what lies behind the last group may be stale, and proves nothing.
+    pub(crate) recycled: u32,
 }
 
 impl SegmentHeader {
@@ -55,7 +57,13 @@ impl SegmentHeader {
             block,
             codec: 0,
             key: [0; 16],
+            recycled: 0,
         }
+    }
+
+    /// The same for a file that was a segment before, or was not.
+    pub(crate) fn recycled(self, recycled: bool) -> SegmentHeader {
+        SegmentHeader { recycled: u32::from(recycled), ..self }
     }
 
     /// The identity that the checksums in this segment are bound to.
@@ -93,7 +101,7 @@ pub(crate) fn decode_header(block: &[u8]) -> Result<SegmentHeader, HeaderError> 
 /// What is known of a segment once its length is fixed for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Footer {
-    /// Where the last group's blocks end, and the footer stood when it was written.
+    /// Where the last group's blocks end. The footer stands there, or in the file's last block.
     pub(crate) end: u64,
     pub(crate) groups: u64,
     pub(crate) records: u64,
@@ -124,7 +132,7 @@ impl Footer {
     /// Reads a footer; `None` unless it was written at exactly this place.
     pub(crate) fn decode(block: &[u8], place: &Place, offset: u64) -> Option<Footer> {
         let footer: Footer = open(FOOTER_MAGIC, block, |crc| place.bind(crc, offset)).ok()?;
-        (footer.end == offset && footer.base <= footer.next).then_some(footer)
+        (footer.end <= offset && footer.base <= footer.next).then_some(footer)
     }
 }
 

@@ -18,6 +18,8 @@ use crate::{
     storage::{Listed, SegmentRead, Storage},
 };
 
+/// A live writer's cleaning may outrun a look this often before something else is wrong.
+const MOST_TRIES: usize = 100;
 /// Larger than any header block.
 const MOST_BLOCK: usize = 1 << 20;
 
@@ -34,6 +36,8 @@ pub(crate) struct SegmentState {
     pub(crate) void_from: u64,
     /// Whether the header checked; otherwise its neighbours' or its directory's identity fitted what lies in it.
     pub(crate) header_checks: bool,
+    /// Whether the file was a segment before: then bytes that do not check may be stale.
+    pub(crate) recycled: bool,
 }
 
 /// How much is known of a segment's groups.
@@ -44,8 +48,10 @@ pub(crate) enum Content {
     /// By looking at every group.
     Walked {
         groups: Vec<GroupAt>,
-        bad: Vec<(u64, String)>,
+        bad: Vec<Bad>,
         footer: Option<Footer>,
+        /// Whether the footer is in the file's last block, as sealing leaves it.
+        sealed: bool,
         /// What groups that are newer than what is looked at say of the log's beginning.
         ahead: Beginning,
     },
@@ -58,6 +64,15 @@ pub(crate) enum Content {
 pub(crate) struct Beginning {
     low_water: u64,
     first: u64,
+}
+
+/// A place that does not check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bad {
+    pub(crate) offset: u64,
+    pub(crate) detail: String,
+    /// Where it ends, if it is surely of this segment: its group's header checks.
+    pub(crate) end: Option<u64>,
 }
 
 impl SegmentState {
@@ -100,6 +115,15 @@ impl SegmentState {
         };
         let limit = self.void_from.min(end);
         groups.iter().filter(move |g| g.header.sequence < limit)
+    }
+
+    /// Behind this there is no group: as far as a footer says.
+    pub(crate) fn groups_end(&self) -> u64 {
+        match &self.content {
+            Content::Sealed(f) => f.end,
+            Content::Walked { footer, .. } => footer.map_or(u64::MAX, |f| f.end),
+            Content::Unreadable => u64::MAX,
+        }
     }
 
     /// Where this segment's part of the log ends.
@@ -157,6 +181,23 @@ pub(crate) struct Scope {
 
 /// Looks at all segments of `storage`.
 pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let analysis = look(storage, scope)?;
+        // A live writer may have cleaned a segment, and used its file again, while it was looked at.
+        if tries < MOST_TRIES && analysis.findings.iter().any(|f| f.corrupt) {
+            let now = storage.list()?;
+            let there = |s: &SegmentState| now.iter().any(|l| l.id == s.listed.id);
+            if !analysis.segments.iter().all(there) {
+                continue;
+            }
+        }
+        return Ok(analysis);
+    }
+}
+
+fn look(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
     let (listed, opened) = open_all(storage, scope)?;
     let mut analysis = Analysis {
         place: storage.place(),
@@ -189,8 +230,6 @@ type Opened = (Listed, Option<SegmentHeader>, Arc<dyn SegmentRead>);
 
 /// Opens every segment; gives them with the number of the newest.
 fn open_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<Opened>)> {
-    /// A live writer's cleaning may outrun a listing this often before something else is wrong.
-    const MOST: usize = 100;
     let mut tries = 0;
     'again: loop {
         tries += 1;
@@ -201,7 +240,7 @@ fn open_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<Opened>)> {
             match storage.open(l.id) {
                 Ok(reader) => opened.push((l, header(&reader, l.id, scope)?, reader)),
                 // Cleaned since the listing: the mark that proves it may lie in a segment that is newer than the listing.
-                Err(e) if e.is_not_found() && tries < MOST => continue 'again,
+                Err(e) if e.is_not_found() && tries < MOST_TRIES => continue 'again,
                 Err(e) => return Err(e),
             }
         }
@@ -247,9 +286,10 @@ fn segment(
     scope: Scope,
 ) -> Result<SegmentState> {
     let place = Place { segment: listed.id, ..header.place() };
-    let content = match footer(reader, &place, header.block)? {
+    let found = footer(reader, &place, header.block)?;
+    let content = match found {
         Some(f) if !scope.deep => Content::Sealed(f),
-        _ => walk(reader, place, header.block, scope)?,
+        _ => walk(reader, place, header.block, scope, found)?,
     };
     Ok(SegmentState {
         listed,
@@ -260,6 +300,7 @@ fn segment(
         content,
         void_from: u64::MAX,
         header_checks,
+        recycled: header.recycled != 0,
     })
 }
 
@@ -289,11 +330,18 @@ fn footer(reader: &Arc<dyn SegmentRead>, place: &Place, block: u32) -> Result<Op
     Ok(Footer::decode(&bytes[..n], place, at))
 }
 
-fn walk(reader: &Arc<dyn SegmentRead>, place: Place, block: u32, scope: Scope) -> Result<Content> {
+fn walk(
+    reader: &Arc<dyn SegmentRead>,
+    place: Place,
+    block: u32,
+    scope: Scope,
+    footer: Option<Footer>,
+) -> Result<Content> {
     if scope.settle {
         reader.settle()?;
     }
-    let mut walk = Walk::new(reader.clone(), place, block, true)?;
+    let walk = Walk::new(reader.clone(), place, block, true)?;
+    let mut walk = walk.until(footer.map_or(u64::MAX, |f| f.end));
     let (mut groups, mut bad, mut end, mut ahead) = (Vec::new(), Vec::new(), None, Beginning::default());
     while let Some(found) = walk.next()? {
         match found {
@@ -302,11 +350,11 @@ fn walk(reader: &Arc<dyn SegmentRead>, place: Place, block: u32, scope: Scope) -
                 ahead.first = ahead.first.max(g.header.first);
             }
             Found::Group(g) => groups.push(g),
-            Found::Bad { offset, detail } => bad.push((offset, detail)),
+            Found::Bad { offset, detail, end } => bad.push(Bad { offset, detail, end }),
             Found::Footer(f) => end = Some(f),
         }
     }
-    Ok(Content::Walked { groups, bad, footer: end, ahead })
+    Ok(Content::Walked { groups, bad, footer: footer.or(end), sealed: footer.is_some(), ahead })
 }
 
 impl Analysis {
@@ -403,11 +451,13 @@ impl Analysis {
         for segment in self.segments.iter().filter(current) {
             if let Content::Walked { bad, footer: None, .. } = &segment.content {
                 let kept_end = segment.data_end(self.end);
-                for (offset, detail) in bad.iter().filter(|(o, _)| *o >= kept_end) {
+                // In a file that was a segment before, what is not surely of this one is stale.
+                for b in bad.iter().filter(|b| b.offset >= kept_end && (b.end.is_some() || !segment.recycled))
+                {
                     let known =
-                        findings.iter().any(|f| f.segment == segment.listed.id && f.offset == *offset);
+                        findings.iter().any(|f| f.segment == segment.listed.id && f.offset == b.offset);
                     if !known && segment.void_from > self.end {
-                        findings.push(self.finding(segment.listed.id, *offset, false, detail.clone()));
+                        findings.push(self.finding(segment.listed.id, b.offset, false, b.detail.clone()));
                     }
                 }
             }
@@ -436,8 +486,8 @@ impl Analysis {
             let id = segment.listed.id;
             match &segment.content {
                 Content::Walked { bad, .. } => {
-                    if let Some((offset, detail)) = bad.iter().find(|(o, _)| id > last.0 || *o >= last.1) {
-                        return (id, *offset, detail.clone());
+                    if let Some(b) = bad.iter().find(|b| id > last.0 || b.offset >= last.1) {
+                        return (id, b.offset, b.detail.clone());
                     }
                 }
                 Content::Unreadable => return (id, 0, "nothing in the segment can be read".into()),

@@ -19,7 +19,7 @@ use super::{Log, shared::Shared};
 use crate::{
     Error, Options, RecordHandle, Recovery, Result, Role,
     storage::{
-        Barrier, Claim, Home, Listed, SegmentRead, SegmentWrite, Space, Storage, Traits, Which,
+        Barrier, Claim, Header, Home, Listed, SegmentRead, SegmentWrite, Space, Storage, Traits, Which,
         local::LocalHome,
     },
 };
@@ -133,7 +133,7 @@ impl Storage for FaultyStorage {
     fn list(&self) -> Result<Vec<Listed>> {
         self.0.list()
     }
-    fn create(&self, id: u64, space: Space, header: &[u8]) -> Result<Box<dyn SegmentWrite>> {
+    fn create(&self, id: u64, space: Space, header: &Header<'_>) -> Result<Box<dyn SegmentWrite>> {
         let background = thread::current().name() == Some("ferrowal-keeper");
         if background && !self.1.prepares.load(Ordering::Relaxed) {
             return Err(Error::io("prepare", "nothing in this test", Errno::AGAIN.into()));
@@ -150,6 +150,9 @@ impl Storage for FaultyStorage {
     }
     fn delete(&self, ids: &[u64]) -> Result<()> {
         self.1.run(Event::Delete, || self.0.delete(ids))
+    }
+    fn drop_spares(&self) -> Result<()> {
+        self.0.drop_spares()
     }
     fn keep_reserve(&self) -> Result<()> {
         self.0.keep_reserve()

@@ -137,28 +137,35 @@ fn settle_segment(
     report: &mut RecoveryReport,
 ) -> Result<bool> {
     let id = segment.listed.id;
-    let (groups, walked_footer) = match &segment.content {
-        Content::Sealed(_) => return Ok(true),
-        Content::Walked { groups, footer, .. } => (groups, footer),
+    let (groups, bad, footer) = match &segment.content {
+        Content::Sealed(_) | Content::Walked { sealed: true, .. } => return Ok(true),
+        Content::Walked { groups, bad, footer, .. } => (groups, bad, footer),
         Content::Unreadable => {
             set_aside(home, storage, which, segment, 0, segment.listed.length, report)?;
             return Ok(true);
         }
     };
-    if walked_footer.is_some_and(|f| f.end + u64::from(segment.block) == segment.listed.length) {
-        return Ok(true);
-    }
     let end = segment.data_end(analysis.end);
     let mut window = Window::new(storage.open(id)?);
-    let written = window.first_written(end, segment.listed.length)?;
-    if groups.is_empty() && written.is_none() && segment.header_checks && id > analysis.low_water {
+    let length = segment.listed.length;
+    // What lies behind the end is torn or void, or stale where the file was a segment before.
+    let behind = if segment.recycled {
+        let torn = bad.iter().filter_map(|b| Some((b.offset, b.end?)));
+        let own = groups.iter().map(|g| (g.offset, g.end)).chain(torn).filter(|(from, _)| *from >= end);
+        own.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    } else {
+        match window.first_written(end, length)? {
+            Some(from) => Some((from, last_written(&mut window, from, length)?)),
+            None => None,
+        }
+    };
+    if groups.is_empty() && behind.is_none() && segment.header_checks && id > analysis.low_water {
         // Prepared ahead of need, and never written to.
         storage.delete(&[id])?;
         return Ok(false);
     }
-    // What lies behind the end is torn or void; a footer that a crash left untruncated is neither.
-    if let (Some(from), None) = (written, walked_footer) {
-        let to = last_written(&mut window, from, segment.listed.length)?;
+    // A footer that a crash left untruncated is neither.
+    if let (Some((from, to)), None) = (behind, footer) {
         report.torn_bytes += to - from;
         set_aside(home, storage, which, segment, from, to, report)?;
     }

@@ -169,9 +169,15 @@ impl Writer {
         }
         loop {
             if let Some(item) = self.next_in_group()? {
+                if self.passed_by(&item)? {
+                    continue;
+                }
                 return Ok(Some(item));
             }
             if let Some(item) = self.next_in_segment()? {
+                if self.passed_by(&item)? {
+                    continue;
+                }
                 return Ok(Some(item));
             }
             if self.group.is_some() || self.segment.is_some() {
@@ -182,6 +188,7 @@ impl Writer {
             match self.source.storage.open(state.listed.id) {
                 Ok(reader) => {
                     let walk = Walk::new(reader, state.place, state.block, false)?;
+                    let walk = walk.until(state.groups_end());
                     self.segment = Some((state, walk));
                 }
                 Err(e) if e.is_not_found() && self.was_cleaned(state.listed.id)? => {
@@ -190,6 +197,20 @@ impl Writer {
                 }
                 Err(e) => return Err(e),
             }
+        }
+    }
+
+    /// Whether what looks like damage is a segment that was cleaned, and its file used again, while it was read. Then the
+    /// scan goes on behind it.
+    fn passed_by(&mut self, item: &Item) -> Result<bool> {
+        let (Item::Damage(_), Some((state, _))) = (item, &self.segment) else { return Ok(false) };
+        let id = state.listed.id;
+        match self.source.storage.open(id) {
+            Err(e) if e.is_not_found() && self.was_cleaned(id)? => {
+                (self.segment, self.group, self.expected, self.last_bad) = (None, None, None, None);
+                Ok(true)
+            }
+            _ => Ok(false),
         }
     }
 
@@ -253,7 +274,7 @@ impl Writer {
                     }
                     return Ok(None);
                 }
-                Found::Bad { offset, detail } => {
+                Found::Bad { offset, detail, .. } => {
                     self.last_bad.get_or_insert((state.listed.id, offset, detail));
                 }
                 Found::Footer(_) => {}

@@ -77,9 +77,11 @@ pub(crate) struct GroupAt {
 pub(crate) enum Found {
     Group(GroupAt),
     /// Bytes that are no group, or a group with a bad frame.
+    /// In the latter case the header checks, and says where it ends.
     Bad {
         offset: u64,
         detail: String,
+        end: Option<u64>,
     },
     Footer(Footer),
 }
@@ -109,6 +111,12 @@ impl Walk {
         Ok(Walk { window: Window::new(reader), place, block, size, at: block, check_frames, in_bad: false })
     }
 
+    /// Ends the walk at `end`, where a footer says that the groups end.
+    pub(crate) fn until(mut self, end: u64) -> Walk {
+        self.size = self.size.min(end);
+        self
+    }
+
     /// The next thing; `None` at the end. Zeros are passed over: they are space that was never written.
     pub(crate) fn next(&mut self) -> Result<Option<Found>> {
         while self.at < self.size {
@@ -133,7 +141,8 @@ impl Walk {
             }
             self.at += self.block;
             if !std::mem::replace(&mut self.in_bad, true) {
-                return Ok(Some(Found::Bad { offset: at, detail: "no group header checks here".into() }));
+                let detail = "no group header checks here".into();
+                return Ok(Some(Found::Bad { offset: at, detail, end: None }));
             }
         }
         Ok(None)
@@ -150,6 +159,7 @@ impl Walk {
             return Ok(Found::Bad {
                 offset,
                 detail: "a group that reaches beyond the end of its segment".into(),
+                end: Some(self.size),
             });
         }
         self.at = end;
@@ -158,7 +168,7 @@ impl Walk {
             let mut frames = Frames::new(&group);
             while let Some(frame) = frames.next(&mut self.window, &self.place, false)? {
                 if let Frame::Bad { offset, detail } = frame {
-                    return Ok(Found::Bad { offset, detail });
+                    return Ok(Found::Bad { offset, detail, end: Some(end) });
                 }
             }
         }

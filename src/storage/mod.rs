@@ -71,6 +71,9 @@ pub(crate) struct Space {
     pub(crate) urgent: bool,
 }
 
+/// Gives a new segment's header block, for a file that was a segment before (`true`) or was not.
+pub(crate) type Header<'a> = dyn Fn(bool) -> Vec<u8> + 'a;
+
 /// A segment that a listing found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -139,16 +142,20 @@ pub(crate) trait Storage: Send + Sync + Debug {
     fn list(&self) -> Result<Vec<Listed>>;
 
     /// Makes segment `id`, exclusively, beginning with `header`. Durable under its name on return.
-    fn create(&self, id: u64, space: Space, header: &[u8]) -> Result<Box<dyn SegmentWrite>>;
+    fn create(&self, id: u64, space: Space, header: &Header<'_>) -> Result<Box<dyn SegmentWrite>>;
 
     /// Opens a segment for reading.
     fn open(&self, id: u64) -> Result<Arc<dyn SegmentRead>>;
 
-    /// Fixes the segment's length: writes `footer` at `end`, makes it durable, and gives back what lies behind it.
-    fn seal(&self, id: u64, end: u64, footer: &[u8]) -> Result<()>;
+    /// Fixes the segment's length: writes `footer` at `at`, makes it durable, and gives back what lies behind it.
+    fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()>;
 
-    /// Deletes segments, in this order. What is absent is fine. Durable on return.
+    /// Deletes segments, in this order, or keeps their files to be used again by `create`. What is absent is fine.
+    /// Durable on return.
     fn delete(&self, ids: &[u64]) -> Result<()>;
+
+    /// Lets go of files that were kept to be used again.
+    fn drop_spares(&self) -> Result<()>;
 
     /// Keeps a small segment in reserve for a full volume, so that a log that must write in order to be cleaned can.
     fn keep_reserve(&self) -> Result<()>;

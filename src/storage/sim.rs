@@ -15,7 +15,10 @@ use std::{
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{Barrier, Claim, Home, Listed, SegmentRead, SegmentWrite, Space, Storage, Traits, Which};
+use super::{
+    Barrier, Claim, Header, Home, Listed, Preallocate, SegmentRead, SegmentWrite, Space, Storage, Traits,
+    Which,
+};
 use crate::error::{Error, Result};
 
 const SECTOR: usize = 512;
@@ -69,6 +72,7 @@ pub(crate) struct Counts {
     pub(crate) sectors_lost: u64,
     pub(crate) names_lost: u64,
     pub(crate) deleted: u64,
+    pub(crate) recycled: u64,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +107,7 @@ struct State {
     /// Operations left before the power goes.
     power: Option<u64>,
     kept: u64,
+    spares: Vec<usize>,
 }
 
 /// One simulated machine with one log on it.
@@ -125,6 +130,7 @@ impl World {
             in_flight,
             power: None,
             kept: 0,
+            spares: Vec::new(),
         };
         World { state: Arc::new(Mutex::new(state)), log }
     }
@@ -163,7 +169,8 @@ impl World {
     /// The machine starts again with what became durable, and with whatever else chance kept.
     pub(crate) fn restart(&self) {
         let mut state = self.lock();
-        let State { random, files, dir, counts, power, faults, .. } = &mut *state;
+        let State { random, files, dir, counts, power, faults, spares, .. } = &mut *state;
+        spares.clear();
         *power = None;
         *faults = Faults::default();
         let mut any = false;
@@ -393,7 +400,7 @@ impl Storage for World {
             .collect())
     }
 
-    fn create(&self, id: u64, space: Space, header: &[u8]) -> Result<Box<dyn SegmentWrite>> {
+    fn create(&self, id: u64, space: Space, header: &Header<'_>) -> Result<Box<dyn SegmentWrite>> {
         let mut state = self.lock();
         state.tick()?;
         if state.fails(|f| f.full) {
@@ -405,10 +412,21 @@ impl Storage for World {
         }
         // Small, so that a run goes through many.
         let size = (64 << 10).min(space.wish).max(space.least).next_multiple_of(4096);
-        let file = state.files.len();
-        let zeros = vec![0; size as usize];
-        state.files.push(File { live: zeros.clone(), durable: zeros, ..File::default() });
-        state.write(file, 0, header)?;
+        // A file that was a segment before is used as it is, with everything that it held.
+        let fits = |f: &usize| state.files[*f].live.len() as u64 >= space.least;
+        let spare = state.spares.iter().position(fits).filter(|_| space.how == Preallocate::Zeroed);
+        let file = match spare {
+            Some(i) => {
+                state.counts.recycled += 1;
+                state.spares.swap_remove(i)
+            }
+            None => {
+                let zeros = vec![0; size as usize];
+                state.files.push(File { live: zeros.clone(), durable: zeros, ..File::default() });
+                state.files.len() - 1
+            }
+        };
+        state.write(file, 0, &header(spare.is_some()))?;
         state.sync(file)?;
         let fails = state.fails(|f| f.create);
         state.change(Change::Name(id, file))?;
@@ -424,16 +442,16 @@ impl Storage for World {
         Ok(Arc::new(SimSegment { world: self.clone(), file }))
     }
 
-    fn seal(&self, id: u64, end: u64, footer: &[u8]) -> Result<()> {
+    fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()> {
         let mut state = self.lock();
         let file = state.file(id)?;
         if state.fails(|f| f.seal) {
             return failure("seal", Errno::IO);
         }
-        state.write(file, end, footer)?;
+        state.write(file, at, footer)?;
         state.sync(file)?;
         state.tick()?;
-        let length = end as usize + footer.len();
+        let length = at as usize + footer.len();
         state.files[file].live.truncate(length);
         state.files[file].length_dirty = true;
         state.sync(file)
@@ -450,7 +468,16 @@ impl Storage for World {
                 state.counts.deleted += 1;
             }
         }
-        state.sync_dir()
+        let files: Vec<usize> = ids.iter().filter_map(|id| state.dir.durable.get(id).copied()).collect();
+        state.sync_dir()?;
+        // Only what is durably without a name may be written again.
+        state.spares.extend(files);
+        Ok(())
+    }
+
+    fn drop_spares(&self) -> Result<()> {
+        self.lock().spares.clear();
+        Ok(())
     }
 
     fn keep_reserve(&self) -> Result<()> {

@@ -224,6 +224,8 @@ impl Writer {
         if thread.is_some_and(|t| t.join().is_err()) {
             log::error!("{}: the housekeeper of the log panicked", shared.storage.place());
         }
+        let spares = shared.storage.drop_spares();
+        shared.say(&spares);
         drop(shared.claim.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
@@ -311,7 +313,8 @@ impl Shared {
                 let place = Place { log: self.id.log, writer: self.id.writer, segment: id };
                 let header =
                     SegmentHeader::new(&place, self.id.generation, self.id.epoch, wall_clock(), self.block);
-                let result = self.storage.create(id, space, &header.encode());
+                let header = |recycled| header.recycled(recycled).encode();
+                let result = self.storage.create(id, space, &header);
                 if !space.urgent {
                     self.say_once(
                         &self.prepare_told,
@@ -321,10 +324,10 @@ impl Shared {
                 }
                 Outcome::Created { id, urgent: space.urgent, result }
             }
-            Op::Seal { place, mut footer } => {
+            Op::Seal { place, mut footer, at } => {
                 footer.sealed = wall_clock();
-                let bytes = footer.encode(&place, footer.end, self.block);
-                let result = self.storage.seal(place.segment, footer.end, &bytes);
+                let bytes = footer.encode(&place, at, self.block);
+                let result = self.storage.seal(place.segment, at, &bytes);
                 if let Err(e) = &result {
                     log::warn!("a segment stays without a footer; nothing in it is affected: {e}");
                 }

@@ -11,6 +11,9 @@ use crate::{
 /// The first segment of a log is this small; sizes double from here.
 const FIRST: u64 = 1 << 20;
 
+/// A segment with no more than this share of it unused keeps its size when it is sealed.
+const KEEP_SHARE: u64 = 8;
+
 /// What may be done with a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -192,8 +195,13 @@ impl Segments {
         }
     }
 
-    /// The oldest segment that needs a footer, with what the footer says.
-    pub(crate) fn next_to_seal(&mut self, acked: u64, threshold: i64) -> Option<(Place, Footer)> {
+    /// The oldest segment that needs a footer, with what the footer says and where it goes.
+    pub(crate) fn next_to_seal(
+        &mut self,
+        acked: u64,
+        threshold: i64,
+        block: u32,
+    ) -> Option<(Place, Footer, u64)> {
         let low_water = self.low_water;
         let oldest = self.first_sequence().unwrap_or(0);
         let segment = self.list.iter_mut().find(|s| s.state == State::Retired && s.flying == 0)?;
@@ -215,7 +223,10 @@ impl Segments {
             first: oldest,
             sealed: 0,
         };
-        Some((segment.place, footer))
+        // A segment that is nearly full keeps its size, to be used again; of another the rest is given back.
+        let last_block = segment.size.saturating_sub(u64::from(block)).max(segment.end);
+        let full = segment.size - segment.end.min(segment.size) <= segment.size / KEEP_SHARE;
+        Some((segment.place, footer, if full { last_block } else { segment.end }))
     }
 
     /// How sealing went. A footer that could not be written is not tried again: the segment is whole without it.

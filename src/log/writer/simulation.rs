@@ -526,6 +526,7 @@ impl Run {
         total.sectors_lost += counts.sectors_lost;
         total.names_lost += counts.names_lost;
         total.deleted += counts.deleted;
+        total.recycled += counts.recycled;
     }
 }
 
@@ -599,6 +600,7 @@ fn whatever_a_power_cut_keeps_nothing_acknowledged_is_lost() {
         ("sectors lost", s.storage.sectors_lost),
         ("names lost", s.storage.names_lost),
         ("segments deleted", s.storage.deleted),
+        ("segments used again", s.storage.recycled),
     ] {
         assert!(count > 0 || runs < 500, "{what} never happened");
     }

@@ -195,6 +195,11 @@ pub(super) fn remove_quietly(path: &Path) {
     }
 }
 
+/// Bytes in a file.
+pub(super) fn length(file: &File, path: &Path) -> Result<u64> {
+    file.metadata().map(|m| m.len()).map_err(|e| Error::io("look at", path.display(), e))
+}
+
 /// Bytes that an ordinary user may still take.
 pub(super) fn available(path: &Path) -> Result<u64> {
     let s = rustix::fs::statvfs(path)

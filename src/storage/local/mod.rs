@@ -3,7 +3,7 @@
 //! ```text
 //! <dir>/ferrowal.id              the log's uuid, made once, exclusively
 //! <dir>/ferrowal.properties      the operator's overrides
-//! <dir>/driver/                  LOCK, segments, reserve
+//! <dir>/driver/                  LOCK, segments, reserve, spares
 //! <dir>/receivers/<uuid>/        the same for each process that wrote
 //! <dir>/receivers/removed        uuids of writers whose every segment was cleaned
 //! <dir>/quarantine/              copies of damaged bytes, never deleted by us
@@ -27,7 +27,10 @@ use std::{
 use rustix::fs::Access;
 use uuid::Uuid;
 
-use self::{fs::Kind, segments::LocalStorage};
+use self::{
+    fs::Kind,
+    segments::{LocalStorage, Reading},
+};
 use super::{Claim, Home, Storage, Which};
 use crate::error::{Error, Result};
 
@@ -44,11 +47,17 @@ pub(crate) struct LocalHome {
     dir: PathBuf,
     allow_network_lock: bool,
     warned: AtomicBool,
+    reading: Arc<Reading>,
 }
 
 impl LocalHome {
     pub(crate) fn new(dir: &Path, allow_network_lock: bool) -> LocalHome {
-        LocalHome { dir: dir.to_owned(), allow_network_lock, warned: AtomicBool::new(false) }
+        LocalHome {
+            dir: dir.to_owned(),
+            allow_network_lock,
+            warned: AtomicBool::new(false),
+            reading: Arc::default(),
+        }
     }
 
     fn writer_dir(&self, which: Which) -> PathBuf {
@@ -185,7 +194,7 @@ impl Home for LocalHome {
     }
 
     fn storage(&self, which: Which) -> Arc<dyn Storage> {
-        Arc::new(LocalStorage::new(self.writer_dir(which)))
+        Arc::new(LocalStorage::new(self.writer_dir(which), self.reading.clone()))
     }
 
     fn claim(&self, which: Which, wait: Duration) -> Result<Box<dyn Claim>> {

@@ -1,19 +1,24 @@
 //! Segments as files: `<16 digits>.seg`, prepared under a temporary name and given their own when they are whole.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::IoSlice,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::fs;
 use crate::{
     error::{Error, Result},
     format::{BLOCK, pad_to},
-    storage::{Barrier, Listed, Preallocate, SegmentRead, SegmentWrite, Space, Storage, Traits},
+    storage::{Barrier, Header, Listed, Preallocate, SegmentRead, SegmentWrite, Space, Storage, Traits},
 };
 
+/// Names of files that were segments begin with this.
+const SPARE: &str = "spare-";
+/// Files that are kept to be used again.
+const SPARES: usize = 2;
 const RESERVE: &str = "reserve";
 const RESERVE_BYTES: u64 = 1 << 20;
 /// A volume that is nearly full still gives segments of this size.
@@ -24,11 +29,49 @@ const SHARE: u64 = 4;
 #[derive(Debug)]
 pub(super) struct LocalStorage {
     dir: PathBuf,
+    reading: Arc<Reading>,
+}
+
+/// The files that readers of this process have open: one that is read is never written again.
+#[derive(Debug, Default)]
+pub(super) struct Reading(Mutex<HashMap<PathBuf, usize>>);
+
+impl Reading {
+    fn files(&self) -> MutexGuard<'_, HashMap<PathBuf, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_read(&self, path: &Path) -> bool {
+        self.files().contains_key(path)
+    }
+}
+
+/// One reader's hold on a file.
+#[derive(Debug)]
+struct Hold(Arc<Reading>, PathBuf);
+
+impl Hold {
+    fn on(reading: &Arc<Reading>, path: &Path) -> Hold {
+        *reading.files().entry(path.to_owned()).or_insert(0) += 1;
+        Hold(reading.clone(), path.to_owned())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut files = self.0.files();
+        if let Some(n) = files.get_mut(&self.1) {
+            *n -= 1;
+            if *n == 0 {
+                files.remove(&self.1);
+            }
+        }
+    }
 }
 
 impl LocalStorage {
-    pub(super) fn new(dir: PathBuf) -> LocalStorage {
-        LocalStorage { dir }
+    pub(super) fn new(dir: PathBuf, reading: Arc<Reading>) -> LocalStorage {
+        LocalStorage { dir, reading }
     }
 
     fn path(&self, id: u64) -> PathBuf {
@@ -50,6 +93,36 @@ impl LocalStorage {
             Preallocate::Reserved => fs::reserve(&file, temp, size)?,
         }
         Ok(file)
+    }
+
+    /// Files that were segments, with their sizes.
+    fn spares(&self) -> Result<Vec<(PathBuf, u64)>> {
+        let mut found = Vec::new();
+        let entries = match std::fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+            Err(e) => return Err(Error::io("list", self.dir.display(), e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io("list", self.dir.display(), e))?;
+            if entry.file_name().to_str().is_some_and(|n| n.starts_with(SPARE)) {
+                let length =
+                    entry.metadata().map_err(|e| Error::io("look at", entry.path().display(), e))?.len();
+                found.push((entry.path(), length));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The largest spare of at least this size, as a file under the temporary name.
+    fn take_spare(&self, temp: &Path, least: u64) -> Result<Option<(File, u64)>> {
+        let spares = self.spares()?;
+        let Some((path, length)) = spares.into_iter().filter(|(_, l)| *l >= least).max_by_key(|(_, l)| *l)
+        else {
+            return Ok(None);
+        };
+        std::fs::rename(&path, temp).map_err(|e| Error::io("use again", path.display(), e))?;
+        Ok(Some((fs::open_write(temp)?, length)))
     }
 
     /// The reserve, as a file under the temporary name, where it is large enough.
@@ -98,7 +171,7 @@ impl Storage for LocalStorage {
         Ok(found)
     }
 
-    fn create(&self, id: u64, space: Space, header: &[u8]) -> Result<Box<dyn SegmentWrite>> {
+    fn create(&self, id: u64, space: Space, header: &Header<'_>) -> Result<Box<dyn SegmentWrite>> {
         let Space { wish, least, how, urgent } = space;
         let path = self.path(id);
         let temp = self.dir.join(format!("{id:016}.tmp"));
@@ -113,15 +186,28 @@ impl Storage for LocalStorage {
         if temp.exists() {
             fs::remove_quietly(&temp);
         }
-        let prepared = self.prepare(&temp, size, how).map(|file| (file, size)).or_else(|e| {
+        // A file that was a segment before is written already: using it again costs no zeroing, and no second write of
+        // every byte. One of half the size that is wished for will do.
+        let spare = match how {
+            Preallocate::Zeroed => self.take_spare(&temp, least.max(wish / 2))?,
+            Preallocate::Reserved => None,
+        };
+        let recycled = spare.is_some();
+        let made = spare.map_or_else(|| self.prepare(&temp, size, how).map(|file| (file, size)), Ok);
+        let made = made.map(|(file, size)| (file, size, recycled)).or_else(|e| {
             fs::remove_quietly(&temp);
-            match (e.is_full() && urgent).then(|| self.take_reserve(&temp, least)).transpose()? {
-                Some(Some(reserve)) => Ok(reserve),
-                _ => Err(e),
+            if !e.is_full() {
+                return Err(e);
             }
+            // Any spare is better than a full volume; the reserve is for those who wait.
+            if let Some((file, size)) = self.take_spare(&temp, least)? {
+                return Ok((file, size, true));
+            }
+            let reserve = if urgent { self.take_reserve(&temp, least)? } else { None };
+            reserve.map(|(file, size)| (file, size, false)).ok_or(e)
         });
-        let finished = prepared.and_then(|(file, size)| {
-            fs::write_at(&file, &temp, 0, &mut [IoSlice::new(header)])?;
+        let finished = made.and_then(|(file, size, recycled)| {
+            fs::write_at(&file, &temp, 0, &mut [IoSlice::new(&header(recycled))])?;
             fs::sync_data(&file, &temp)?;
             fs::rename_new(&temp, &path)?;
             Ok(LocalSegment { file, path: path.clone(), size })
@@ -137,30 +223,58 @@ impl Storage for LocalStorage {
 
     fn open(&self, id: u64) -> Result<Arc<dyn SegmentRead>> {
         let path = self.path(id);
+        // Held before it is opened: from here on the writer leaves it alone. A writer that was faster is met by the
+        // checksums, and by looking for the name again.
+        let hold = Hold::on(&self.reading, &path);
         let file = fs::open_read(&path)?;
-        Ok(Arc::new(LocalSegment { file, path, size: 0 }))
+        Ok(Arc::new(LocalReader { file, path, _hold: hold }))
     }
 
-    fn seal(&self, id: u64, end: u64, footer: &[u8]) -> Result<()> {
+    fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()> {
         let path = self.path(id);
         let file = fs::open_write(&path)?;
-        fs::write_at(&file, &path, end, &mut [IoSlice::new(footer)])?;
+        fs::write_at(&file, &path, at, &mut [IoSlice::new(footer)])?;
         fs::sync_data(&file, &path)?;
         // Only now may the tail go: a crash before leaves a footer in the place of a group, which reads the same.
-        file.set_len(end + footer.len() as u64).map_err(|e| Error::io("cut", path.display(), e))?;
+        let length = at + footer.len() as u64;
+        if fs::length(&file, &path)? == length {
+            return Ok(());
+        }
+        file.set_len(length).map_err(|e| Error::io("cut", path.display(), e))?;
         rustix::fs::fsync(&file).map_err(|e| Error::io("sync", path.display(), e.into()))
     }
 
     fn delete(&self, ids: &[u64]) -> Result<()> {
+        let mut spares = self.spares()?;
         for id in ids {
             let path = self.path(*id);
-            match std::fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => return Err(Error::io("delete", path.display(), e)),
+            let length = match std::fs::metadata(&path) {
+                Ok(m) => m.len(),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(Error::io("look at", path.display(), e)),
+            };
+            // The largest files are kept, as long as the volume has room for several; never one that is still read.
+            let smallest = spares.iter().enumerate().min_by_key(|(_, (_, l))| *l).map(|(i, (_, l))| (i, *l));
+            let larger = spares.len() < SPARES || smallest.is_some_and(|(_, l)| l < length);
+            if larger && !self.reading.is_read(&path) && length <= fs::available(&self.dir)? / SHARE {
+                if let (true, Some((i, _))) = (spares.len() >= SPARES, smallest) {
+                    remove(&spares.swap_remove(i).0)?;
+                }
+                let spare = self.dir.join(format!("{SPARE}{id:016}"));
+                std::fs::rename(&path, &spare).map_err(|e| Error::io("keep", path.display(), e))?;
+                spares.push((spare, length));
+            } else {
+                remove(&path)?;
             }
         }
+        // Before any of these files is written again.
         fs::sync_dir(&self.dir)
+    }
+
+    fn drop_spares(&self) -> Result<()> {
+        let spares = self.spares()?;
+        spares.iter().try_for_each(|(path, _)| remove(path))?;
+        if spares.is_empty() { Ok(()) } else { fs::sync_dir(&self.dir) }
     }
 
     fn keep_reserve(&self) -> Result<()> {
@@ -203,9 +317,17 @@ impl SegmentWrite for LocalSegment {
     }
 }
 
-impl SegmentRead for LocalSegment {
+/// A segment's file, open for reading.
+#[derive(Debug)]
+struct LocalReader {
+    file: File,
+    path: PathBuf,
+    _hold: Hold,
+}
+
+impl SegmentRead for LocalReader {
     fn size(&self) -> Result<u64> {
-        self.file.metadata().map(|m| m.len()).map_err(|e| Error::io("look at", self.path.display(), e))
+        fs::length(&self.file, &self.path)
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
@@ -221,6 +343,15 @@ impl SegmentRead for LocalSegment {
     }
 }
 
+/// Removes a file; fine if it is not there.
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("delete", path.display(), e)),
+    }
+}
+
 fn segment_id(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg")?;
     (digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
@@ -228,12 +359,14 @@ fn segment_id(name: &str) -> Option<u64> {
 
 /// Removes what a crash left unfinished in a writer's directory. Only under its lock.
 pub(super) fn sweep(dir: &Path) -> Result<()> {
-    remove_where(dir, |name| name.ends_with(".tmp"))
+    remove_where(dir, |name| name.ends_with(".tmp") || name.starts_with(SPARE))
 }
 
 /// The same for a directory that is about to go.
 pub(super) fn sweep_empty(dir: &Path) -> Result<()> {
-    remove_where(dir, |name| name.ends_with(".tmp") || name == RESERVE || name == "LOCK")
+    remove_where(dir, |name| {
+        name.ends_with(".tmp") || name.starts_with(SPARE) || name == RESERVE || name == "LOCK"
+    })
 }
 
 fn remove_where(dir: &Path, doomed: impl Fn(&str) -> bool) -> Result<()> {

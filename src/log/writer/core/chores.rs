@@ -14,9 +14,11 @@ impl Core {
         if self.busy {
             return Step::Idle(None);
         }
-        if let Some((place, footer)) = self.segments.next_to_seal(self.acked, self.thresholds.effective()) {
+        if let Some((place, footer, at)) =
+            self.segments.next_to_seal(self.acked, self.thresholds.effective(), self.config.block)
+        {
             self.busy = true;
-            return Step::Do(Op::Seal { place, footer });
+            return Step::Do(Op::Seal { place, footer, at });
         }
         let mut again = Vec::new();
         if self.config.prepare
@@ -109,9 +111,11 @@ impl Core {
             return if self.config.prepare { Step::Idle(None) } else { self.next_chore(now) };
         }
         self.segments.retire();
-        if let Some((place, footer)) = self.segments.next_to_seal(self.acked, self.thresholds.effective()) {
+        if let Some((place, footer, at)) =
+            self.segments.next_to_seal(self.acked, self.thresholds.effective(), self.config.block)
+        {
             self.busy = true;
-            return Step::Do(Op::Seal { place, footer });
+            return Step::Do(Op::Seal { place, footer, at });
         }
         if let Ready::Segment { id, .. } = std::mem::replace(&mut self.ready, Ready::None) {
             // Nothing was ever written to it.

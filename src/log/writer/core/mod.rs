@@ -68,7 +68,7 @@ pub(crate) struct Config {
 pub(crate) enum Op {
     Write { group: Arc<Group>, segment: Arc<Poisoned>, stamp: Stamp },
     Create { id: u64, space: Space },
-    Seal { place: Place, footer: Footer },
+    Seal { place: Place, footer: Footer, at: u64 },
     Delete { ids: Vec<u64> },
     Collect { threshold: i64 },
     Reserve,
