@@ -1,0 +1,106 @@
+//! Failing tests of the review.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+mod common;
+use std::{fs, fs::File, sync::{Arc, Barrier}, thread, time::{Duration, Instant}};
+use common::{all, options};
+use ferrowal::{Error, Log, Role};
+
+/// A fresh start whose first write fails (here: the lock is held) must still begin a new generation.
+#[test]
+fn a_fresh_start_whose_first_write_fails_replays_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opts = options(dir.path(), Role::Driver);
+    opts.lock_wait = Duration::from_millis(100);
+    opts.linger = Duration::ZERO;
+    let old = Log::open(opts.clone()).unwrap();
+    old.append(b"of an earlier life", 1).unwrap();
+    old.close().unwrap();
+    let fresh = Log::open(opts.clone()).unwrap();
+    fresh.check().unwrap();
+    let lock = File::open(dir.path().join("driver/LOCK")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    assert!(matches!(fresh.append(b"lost in a warning", 1), Err(Error::Locked { .. })));
+    drop(lock);
+    fresh.append(b"of this life", 1).unwrap();
+    fresh.close().unwrap();
+    let recovered = Log::open(opts).unwrap();
+    assert_eq!(all(&recovered), vec![b"of this life".to_vec()]);
+}
+
+/// Two first writes at once (driver batching off: JobGenerator and the RPC thread).
+#[test]
+fn a_fresh_start_with_two_first_writes_at_once_replays_nothing() {
+    let mut bad = 0;
+    for _ in 0..300 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opts = options(dir.path(), Role::Driver);
+        opts.linger = Duration::ZERO;
+        let old = Log::open(opts.clone()).unwrap();
+        old.append(b"old", 1).unwrap();
+        old.close().unwrap();
+        drop(old);
+        let fresh = Arc::new(Log::open(opts.clone()).unwrap());
+        let gate = Arc::new(Barrier::new(2));
+        let t: Vec<_> = (0..2).map(|_| {
+            let (l, g) = (fresh.clone(), gate.clone());
+            thread::spawn(move || { g.wait(); l.append(b"new", 1).unwrap(); })
+        }).collect();
+        for t in t { t.join().unwrap(); }
+        fresh.close().unwrap();
+        let recovered = Log::open(opts).unwrap();
+        if all(&recovered).contains(&b"old".to_vec()) { bad += 1; }
+    }
+    assert_eq!(bad, 0, "of 300 fresh starts");
+}
+
+fn open_segments() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().flatten()
+        .filter(|e| fs::read_link(e.path()).is_ok_and(|p| p.to_string_lossy().contains("r2leak") && p.to_string_lossy().contains(".seg")))
+        .count()
+}
+
+/// What a closed instance that is still referenced (Spark's: until the collector comes) keeps open after the linger.
+#[test]
+fn a_closed_instance_keeps_no_file_open() {
+    let dir = tempfile::Builder::new().prefix("r2leak").tempdir().unwrap();
+    let mut opts = options(dir.path(), Role::Receivers);
+    opts.linger = Duration::from_millis(50);
+    let log = Log::open(opts.clone()).unwrap();
+    let h = log.append(b"block", 1).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let reader = Log::open(opts).unwrap();
+    assert_eq!(reader.read(&h).unwrap(), b"block");
+    reader.close().unwrap();
+    let end = Instant::now() + Duration::from_secs(3);
+    while open_segments() > 0 && Instant::now() < end { thread::sleep(Duration::from_millis(20)); }
+    assert_eq!(open_segments(), 0, "three seconds after the linger of 50 ms");
+    drop(reader);
+}
+
+/// What cannot work is known before the application runs.
+#[test]
+fn check_tells_of_a_damaged_driver_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opts = options(dir.path(), Role::Driver);
+    opts.linger = Duration::ZERO;
+    let old = Log::open(opts.clone()).unwrap();
+    for i in 0..20 { old.append(&[7; 5000], i).unwrap(); }
+    // A crash: no seal.
+    let image = tempfile::tempdir().unwrap();
+    let d = image.path().join("log");
+    std::process::Command::new("cp").args(["-r"]).arg(dir.path()).arg(&d).status().unwrap();
+    drop(old);
+    let mut segs: Vec<_> = fs::read_dir(d.join("driver")).unwrap().flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "seg")).collect();
+    segs.sort();
+    let mut b = fs::read(&segs[0]).unwrap();
+    b[30_000] ^= 1;
+    fs::write(&segs[0], b).unwrap();
+    opts.dir = d;
+    let fresh = Log::open(opts).unwrap();
+    let checked = fresh.check();
+    let appended = fresh.append(b"new", 1).map(drop);
+    let again = fresh.append(b"new", 1).map(drop);
+    println!("check: {checked:?}\nappend: {appended:?}\nagain: {again:?}");
+    assert_eq!(checked.is_err(), appended.is_err(), "check and the first append disagree");
+}
