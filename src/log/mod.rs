@@ -86,6 +86,8 @@ pub struct Log {
     shared: Arc<Shared>,
     closed: AtomicBool,
     used: AtomicBool,
+    /// Whether this instance has read the log, or something it wrote is in it: then it goes on with what is there.
+    goes_on: AtomicBool,
 }
 
 impl Log {
@@ -99,6 +101,7 @@ impl Log {
             shared: shared::acquire(options),
             closed: AtomicBool::new(false),
             used: AtomicBool::new(false),
+            goes_on: AtomicBool::new(false),
         })
     }
 
@@ -131,8 +134,14 @@ impl Log {
         if closed {
             return shared::current(&self.shared).append(source, time, false, || true);
         }
-        let fresh = self.first_use();
-        self.shared.append(source, time, fresh, || self.closed.load(Ordering::Acquire))
+        self.first_use();
+        // Not only the very first write: one that failed, or that runs beside another, has begun no generation.
+        let fresh = !self.goes_on.load(Ordering::Acquire);
+        let appended = self.shared.append(source, time, fresh, || self.closed.load(Ordering::Acquire));
+        if appended.is_ok() {
+            self.goes_on.store(true, Ordering::Release);
+        }
+        appended
     }
 
     /// Checks that a record's segment is there and could hold it, so that a caller may allocate its length.
@@ -171,6 +180,7 @@ impl Log {
     /// If the directory cannot be read. Damage is met while iterating.
     pub fn scan(&self) -> Result<Scan> {
         self.first_use();
+        self.goes_on.store(true, Ordering::Release);
         self.shared.scan()
     }
 

@@ -42,6 +42,12 @@ impl Reader {
         open.retain(|_, (_, used)| now.duration_since(*used) < self.keep);
     }
 
+    /// Lets go of everything; what is read later is opened again.
+    pub(crate) fn let_go_of_all(&self) {
+        let files = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(files);
+    }
+
     /// Lets go of segments that were deleted. One of another writer with the same number is simply opened again.
     pub(crate) fn let_go_of(&self, segments: &[u64]) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, id), _| !segments.contains(id));

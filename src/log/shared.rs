@@ -149,8 +149,9 @@ fn sweep() {
             .collect();
         let gone: Vec<Option<Entry>> = expired.iter().map(|k| entries.by_key.remove(k)).collect();
         if !gone.is_empty() {
-            // Files are closed without the lock.
+            // Files are closed without the lock, and also where a closed instance is still referred to.
             drop(entries);
+            gone.iter().flatten().for_each(|e| e.shared.reader.let_go_of_all());
             drop(gone);
             entries = OPEN.lock();
             continue;
