@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{
     RecordSource,
-    analysis::{Scope, check_version},
+    analysis::{Scope, analyse, check_version},
     read::{At, Reader},
     recover::recover,
     scan::{Scan, Source, began},
@@ -216,7 +216,16 @@ impl Shared {
         self.home.check()?;
         if self.options.role == Role::Driver && self.writer().is_none() {
             self.home.await_unclaimed(Which::Driver, self.options.lock_wait)?;
-            check_version(self.home.storage(Which::Driver).as_ref())?;
+            let storage = self.home.storage(Which::Driver);
+            check_version(storage.as_ref())?;
+            // Spark turns what a driver's write answers into warnings: damage must be said before.
+            if let (Some(log), true) = (self.log_id()?, self.options.recovery != Recovery::Salvage) {
+                let deep = self.options.recovery == Recovery::Strict;
+                let found = analyse(storage.as_ref(), Scope { log, deep, settle: true, ..Scope::default() })?;
+                if let Some((_, corruption)) = found.corruptions().next() {
+                    return Err(corruption);
+                }
+            }
         }
         Ok(())
     }
