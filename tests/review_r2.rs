@@ -1,9 +1,15 @@
 //! Failing tests of the review.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 mod common;
-use std::{fs, fs::File, sync::{Arc, Barrier}, thread, time::{Duration, Instant}};
 use common::{all, options};
 use ferrowal::{Error, Log, Role};
+use std::{
+    fs,
+    fs::File,
+    sync::{Arc, Barrier},
+    thread,
+    time::{Duration, Instant},
+};
 
 /// A fresh start whose first write fails (here: the lock is held) must still begin a new generation.
 #[test]
@@ -41,21 +47,35 @@ fn a_fresh_start_with_two_first_writes_at_once_replays_nothing() {
         drop(old);
         let fresh = Arc::new(Log::open(opts.clone()).unwrap());
         let gate = Arc::new(Barrier::new(2));
-        let t: Vec<_> = (0..2).map(|_| {
-            let (l, g) = (fresh.clone(), gate.clone());
-            thread::spawn(move || { g.wait(); l.append(b"new", 1).unwrap(); })
-        }).collect();
-        for t in t { t.join().unwrap(); }
+        let t: Vec<_> = (0..2)
+            .map(|_| {
+                let (l, g) = (fresh.clone(), gate.clone());
+                thread::spawn(move || {
+                    g.wait();
+                    l.append(b"new", 1).unwrap();
+                })
+            })
+            .collect();
+        for t in t {
+            t.join().unwrap();
+        }
         fresh.close().unwrap();
         let recovered = Log::open(opts).unwrap();
-        if all(&recovered).contains(&b"old".to_vec()) { bad += 1; }
+        if all(&recovered).contains(&b"old".to_vec()) {
+            bad += 1;
+        }
     }
     assert_eq!(bad, 0, "of 300 fresh starts");
 }
 
 fn open_segments() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().flatten()
-        .filter(|e| fs::read_link(e.path()).is_ok_and(|p| p.to_string_lossy().contains("r2leak") && p.to_string_lossy().contains(".seg")))
+    fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .flatten()
+        .filter(|e| {
+            fs::read_link(e.path())
+                .is_ok_and(|p| p.to_string_lossy().contains("r2leak") && p.to_string_lossy().contains(".seg"))
+        })
         .count()
 }
 
@@ -73,7 +93,9 @@ fn a_closed_instance_keeps_no_file_open() {
     assert_eq!(reader.read(&h).unwrap(), b"block");
     reader.close().unwrap();
     let end = Instant::now() + Duration::from_secs(3);
-    while open_segments() > 0 && Instant::now() < end { thread::sleep(Duration::from_millis(20)); }
+    while open_segments() > 0 && Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+    }
     assert_eq!(open_segments(), 0, "three seconds after the linger of 50 ms");
     drop(reader);
 }
@@ -85,13 +107,20 @@ fn check_tells_of_a_damaged_driver_log() {
     let mut opts = options(dir.path(), Role::Driver);
     opts.linger = Duration::ZERO;
     let old = Log::open(opts.clone()).unwrap();
-    for i in 0..20 { old.append(&[7; 5000], i).unwrap(); }
+    for i in 0..20 {
+        old.append(&[7; 5000], i).unwrap();
+    }
     // A crash: no seal.
     let image = tempfile::tempdir().unwrap();
     let d = image.path().join("log");
     std::process::Command::new("cp").args(["-r"]).arg(dir.path()).arg(&d).status().unwrap();
     drop(old);
-    let mut segs: Vec<_> = fs::read_dir(d.join("driver")).unwrap().flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "seg")).collect();
+    let mut segs: Vec<_> = fs::read_dir(d.join("driver"))
+        .unwrap()
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "seg"))
+        .collect();
     segs.sort();
     let mut b = fs::read(&segs[0]).unwrap();
     b[30_000] ^= 1;

@@ -203,7 +203,12 @@ impl Bench {
     fn open_with(&self, options: Options) -> Log {
         let home = FaultyHome(LocalHome::new(self.dir.path(), false), self.plan.clone());
         let shared = Arc::new(Shared::with_home(options, Arc::new(home)));
-        Log { shared, closed: AtomicBool::new(false), used: AtomicBool::new(false) }
+        Log {
+            shared,
+            closed: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            goes_on: AtomicBool::new(false),
+        }
     }
 
     fn rule(&self, rule: impl FnMut(Event) -> Option<Fault> + Send + 'static) {
