@@ -33,7 +33,7 @@ use std::{
 
 use self::shared::Shared;
 use crate::{
-    error::Result,
+    error::{Error, Result},
     handle::RecordHandle,
     options::Options,
     report::RecoveryReport,
@@ -160,7 +160,7 @@ impl Log {
     /// where it lies.
     pub fn read(&self, handle: &RecordHandle) -> Result<Vec<u8>> {
         self.shared.locate(handle)?;
-        let mut bytes = vec![0; handle.length as usize];
+        let mut bytes = zeroed(handle.length as usize)?;
         self.shared.read(handle, &mut bytes)?;
         Ok(bytes)
     }
@@ -193,7 +193,9 @@ impl Log {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.shared.clean(threshold, wait)
+        // A driver that has neither read nor written may yet begin a generation: its log is not opened for a clean.
+        let may_open = self.shared.is_receivers() || self.goes_on.load(Ordering::Acquire);
+        self.shared.clean(threshold, wait, may_open)
     }
 
     /// Waits for writes under way, seals the log if this was its last open instance, and lets go of everything.
@@ -237,6 +239,15 @@ impl Drop for Log {
             log::warn!("closing a log that was dropped: {e}");
         }
     }
+}
+
+/// Memory for a record of up to 2 GiB, or an error where there is none.
+fn zeroed(length: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let got = bytes.try_reserve_exact(length);
+    got.map_err(|_| Error::io("find memory for", "a record", std::io::ErrorKind::OutOfMemory.into()))?;
+    bytes.resize(length, 0);
+    Ok(bytes)
 }
 
 /// Milliseconds since 1970, for people to read: never compared with a record's time.

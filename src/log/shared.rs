@@ -208,6 +208,10 @@ impl Shared {
         self.used.fetch_add(1, Ordering::AcqRel);
     }
 
+    pub(crate) fn is_receivers(&self) -> bool {
+        self.options.role == Role::Receivers
+    }
+
     pub(crate) fn report(&self) -> Option<RecoveryReport> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -343,7 +347,7 @@ impl Shared {
         }
     }
 
-    pub(crate) fn clean(&self, threshold: i64, wait: bool) -> Result<()> {
+    pub(crate) fn clean(&self, threshold: i64, wait: bool, may_open: bool) -> Result<()> {
         self.reader.let_go();
         if let Some(writer) = self.writer() {
             return writer.clean(threshold, wait);
@@ -357,7 +361,7 @@ impl Shared {
                 noted.drain(..superfluous);
             }
         }
-        if wait && self.log_id()?.is_some() {
+        if wait && may_open && self.log_id()?.is_some() {
             // Somebody waits for space to be freed, so the log is opened for it.
             return self.usable_writer(false, false)?.clean(threshold, true);
         }

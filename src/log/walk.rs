@@ -240,7 +240,7 @@ impl Frames {
         let from = at + FRAME_HEADER as u64;
         let mut payload = Vec::new();
         let checks = if keep && header.kind == FrameKind::Record {
-            payload = vec![0; length];
+            payload = super::zeroed(length)?;
             read_all(window, from, &mut payload)? && header.check(&bytes, &payload, place, at)
         } else {
             let mut crc = Hasher::new();

@@ -178,7 +178,12 @@ impl Segments {
         let Some(segment) = self.find(id) else { return false };
         segment.write = None;
         segment.flying = 0;
-        std::mem::replace(&mut segment.state, State::Poisoned) != State::Poisoned
+        // One that is on its way out stays so: the low-water mark is above it already.
+        let new = !matches!(segment.state, State::Poisoned | State::Doomed);
+        if new {
+            segment.state = State::Poisoned;
+        }
+        new
     }
 
     /// A group of this segment is durable and answered.
