@@ -131,7 +131,6 @@ impl Copies {
     }
 
     /// Whether one is still going on.
-    #[cfg(test)]
     pub(crate) fn any(&self) -> bool {
         self.pending.load(Ordering::SeqCst) > 0
     }

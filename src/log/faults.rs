@@ -475,3 +475,128 @@ fn a_footer_that_cannot_be_written_harms_nothing() {
     assert_eq!(log.read(&handle).unwrap(), b"whole");
     assert_eq!(bench.recovered(), [b"whole".to_vec()]);
 }
+
+struct Broken(usize);
+
+impl super::RecordSource for Broken {
+    fn len(&self) -> usize {
+        self.0
+    }
+    fn copy(&mut self, _: usize, _: &mut [u8]) -> Result<()> {
+        Err(Error::Source("it broke".into()))
+    }
+}
+
+#[test]
+fn review_a_group_that_nobody_waits_for_does_not_swallow_a_wake_up() {
+    let bench = Bench::new();
+    let log = Arc::new(bench.open());
+    log.append(b"first", 0).unwrap();
+    let (go, gone) = mpsc::channel::<()>();
+    let (at_device, there) = mpsc::channel();
+    let mut once = Some(gone);
+    bench.rule(move |event| {
+        if let (Event::Write { .. }, Some(wait)) = (event, once.take()) {
+            at_device.send(()).unwrap();
+            wait.recv().unwrap();
+        }
+        None
+    });
+    let slow = thread::spawn({
+        let log = log.clone();
+        move || log.append(b"slow", 1).unwrap()
+    });
+    there.recv().unwrap();
+    log.append_from(&mut Broken(3 << 20), 2).unwrap_err();
+    let (told, heard) = mpsc::channel();
+    thread::spawn({
+        let log = log.clone();
+        move || told.send(log.append(&vec![1; 2 << 20], 3)).unwrap()
+    });
+    thread::sleep(Duration::from_millis(300));
+    go.send(()).unwrap();
+    slow.join().unwrap();
+    let answer = heard.recv_timeout(Duration::from_secs(10));
+    if answer.is_err() {
+        std::mem::forget(log);
+        panic!("the writer hangs");
+    }
+}
+
+#[test]
+fn review_a_panic_answers_a_clean_that_has_not_begun() {
+    let bench = Bench::new();
+    bench.plan.prepares.store(true, Ordering::Relaxed);
+    let mut options = bench.options();
+    options.segment_size = 1 << 20;
+    let log = Arc::new(bench.open_with(options));
+    for t in 0..30 {
+        log.append(&vec![1; 100_000], t).unwrap();
+    }
+    let (go, gone) = mpsc::channel::<()>();
+    let (at_device, there) = mpsc::channel();
+    let mut once = Some(gone);
+    bench.rule(move |event| match (event, once.take()) {
+        (Event::Delete, Some(wait)) => {
+            at_device.send(()).unwrap();
+            wait.recv().unwrap();
+            Some(Fault::Panic)
+        }
+        (_, back) => {
+            once = back;
+            None
+        }
+    });
+    let first = thread::spawn({
+        let log = log.clone();
+        move || log.clean(15, true)
+    });
+    there.recv().unwrap();
+    let (told, heard) = mpsc::channel();
+    thread::spawn({
+        let log = log.clone();
+        move || told.send(log.clean(20, true)).unwrap()
+    });
+    thread::sleep(Duration::from_millis(300));
+    go.send(()).unwrap();
+    let _ = first.join().unwrap();
+    let answer = heard.recv_timeout(Duration::from_secs(10));
+    if answer.is_err() {
+        std::mem::forget(log);
+        panic!("the clean hangs");
+    }
+}
+
+#[test]
+fn review_a_clean_frees_space_though_waiting_writes_took_all_memory() {
+    let bench = Bench::new();
+    bench.plan.prepares.store(true, Ordering::Relaxed);
+    let mut options = bench.options();
+    options.segment_size = 1 << 20;
+    options.memory = 16 << 20;
+    options.write_timeout = Duration::from_secs(8);
+    let log = Arc::new(bench.open_with(options));
+    for t in 0..30 {
+        log.append(&vec![1; 100_000], t).unwrap();
+    }
+    let mut deleted = false;
+    bench.rule(move |event| {
+        deleted |= event == Event::Delete;
+        (matches!(event, Event::Create { .. }) && !deleted).then_some(Fault::Before(Errno::NOSPC))
+    });
+    let writers: Vec<_> = (0..2)
+        .map(|_| {
+            let log = log.clone();
+            thread::spawn(move || log.append(&vec![2; 5 << 20], 31).map(drop))
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(500));
+    let began = Instant::now();
+    let cleaned = log.clean(20, true);
+    println!("clean: {cleaned:?} after {:?}", began.elapsed());
+    for w in writers {
+        let result = w.join().unwrap();
+        println!("{result:?}");
+        assert!(result.is_ok(), "the clean could not write its mark");
+    }
+}

@@ -45,6 +45,12 @@ pub(crate) fn recover(
     {
         return Err(corruption);
     }
+    // A crash between the mark and the deletes leaves what nobody else would look at again.
+    let below: Vec<u64> =
+        storage.list()?.into_iter().map(|l| l.id).filter(|id| *id < analysis.low_water).collect();
+    if !below.is_empty() {
+        storage.delete(&below)?;
+    }
     let mut report = summarize(&analysis);
     let mut recovered = Vec::new();
     for segment in &analysis.segments {

@@ -376,7 +376,21 @@ impl Shared {
     }
 
     pub(crate) fn scan(&self) -> Result<Scan> {
-        let Some(log) = self.log_id()? else { return Ok(Scan::new(Vec::new(), self.options.recovery)) };
+        let Some(log) = self.log_id()? else {
+            let anything = match self.options.role {
+                Role::Driver => !self.home.storage(Which::Driver).list()?.is_empty(),
+                Role::Receivers => !self.home.writers()?.is_empty(),
+            };
+            if anything {
+                return Err(Error::Missing {
+                    what: format!("the log's uuid (ferrowal.id) in {}", self.home.place()),
+                    hint:
+                        "there are segments; write the uuid into it again (every segment's header holds it)"
+                            .into(),
+                });
+            }
+            return Ok(Scan::new(Vec::new(), self.options.recovery));
+        };
         let live = self.writer();
         let noted = self.noted_threshold();
         let deep = self.options.recovery == Recovery::Strict;

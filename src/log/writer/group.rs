@@ -4,7 +4,10 @@
 //! buffer without copying), so records are copied side by side; encoding joins the parts again. The payload's crc is
 //! taken from the copy, once; moving a group to another segment only binds it to another place.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU32, Ordering},
+};
 
 use bytes::BytesMut;
 use crc32fast::Hasher;
@@ -24,6 +27,7 @@ const MOST_FRAMES: usize = 4096;
 pub(crate) struct Group {
     pub(crate) gate: Arc<Gate>,
     pub(crate) copies: Copies,
+    seats_filled: AtomicU32,
     /// Set for a record of its own group, staged in pieces by its caller: payload bytes and time.
     pub(crate) large: Option<Large>,
     staged: Mutex<Staged>,
@@ -126,6 +130,7 @@ impl Group {
         Group {
             gate: Arc::default(),
             copies: Copies::default(),
+            seats_filled: AtomicU32::new(0),
             large,
             staged: Mutex::default(),
             answer: Mutex::new(None),
@@ -252,6 +257,11 @@ impl Filling {
         self.seats < MOST_FRAMES && FrameHeader::footprint(length) <= self.rest.len() as u64
     }
 
+    /// Whether every seat was abandoned.
+    pub(crate) fn nobody_waits(&self) -> bool {
+        self.group.seats_filled.load(Ordering::SeqCst) == 0 && !self.group.copies.any()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.seats == 0
     }
@@ -340,6 +350,9 @@ impl Seat {
         }
         staged.slots[self.index] = Some(slot);
         drop(staged);
+        if kind == FrameKind::Record {
+            self.group.seats_filled.fetch_add(1, Ordering::SeqCst);
+        }
         self.group.copies.end();
     }
 }

@@ -47,11 +47,16 @@ impl Core {
             }
         }
         // The last record's group is durable, but nothing after it says so yet.
-        let silent = self.queue.is_empty() && self.flying.is_empty() && self.filling.is_none();
-        if self.last_record >= self.covered && silent && !self.closing && self.failing.is_none() {
+        let silent = self.queue.is_empty()
+            && self.flying.is_empty()
+            && self.filling.as_ref().is_none_or(Filling::nobody_waits);
+        if self.last_record >= self.covered && !self.closing && self.failing.is_none() {
             let due = self.last_write.map_or(now, |t| t + self.config.idle_mark);
             if now < due {
                 again.push(due);
+            } else if !silent {
+                // Nobody wakes the housekeeper for the end of this: it looks again by itself.
+                again.push(now + self.config.idle_mark);
             } else {
                 self.pool.trim();
                 self.make_mark(false);

@@ -362,10 +362,9 @@ impl Core {
 
     /// Pokes a waiter that can carry on: one of the first group that waits, and the housekeeper for a mark.
     fn poke_waiters(&mut self) {
-        let first = self.queue.front().map(|q| &q.group).or(self.filling.as_ref().map(Filling::group));
-        if let Some(group) = first {
-            self.wakes.push(Wake::Poke(group.gate.clone()));
-        }
+        // A group whose every seat was abandoned has nobody to poke, so the ones behind it are poked too.
+        let groups = self.queue.iter().map(|q| &q.group).chain(self.filling.as_ref().map(Filling::group));
+        self.wakes.extend(groups.map(|g| Wake::Poke(g.gate.clone())));
         if self.mark.is_some() {
             self.wake_housekeeper();
         }
@@ -442,6 +441,7 @@ impl Machine for Core {
             self.wakes.push(Wake::Open(group.gate.clone()));
         }
         self.end_round(Some(error));
+        self.wakes.extend(std::mem::take(&mut self.cleaning.wanted).into_iter().map(Wake::Open));
         self.starved = true;
         self.feed();
         self.wakes.push(Wake::Open(self.drained.clone()));
