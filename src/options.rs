@@ -103,6 +103,18 @@ impl Options {
         if self.memory < 16 << 20 {
             return bad(format!("the memory bound must be 16 MiB at least, not {} bytes", self.memory));
         }
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        for (name, value) in [
+            ("rolling interval", self.rolling_interval),
+            ("write timeout", self.write_timeout),
+            ("wait for the lock", self.lock_wait),
+            ("time to linger", self.linger),
+            ("silence before a mark", self.idle_mark),
+        ] {
+            if value > YEAR {
+                return bad(format!("the {name} must be a year at most, not {value:?}"));
+            }
+        }
         if self.max_failures == 0 {
             return bad("the number of attempts (maxFailures) must be 1 at least".into());
         }

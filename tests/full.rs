@@ -174,3 +174,47 @@ fn steady() {
         fs::remove_dir_all(&path).unwrap();
     }
 }
+
+#[test]
+fn a_torn_tail_on_a_full_volume_does_not_keep_the_driver_from_starting() {
+    on_a_small_volume("torn_and_full", "24m");
+}
+
+#[test]
+#[ignore = "run by the test above, on a small volume"]
+fn torn_and_full() {
+    use std::os::unix::fs::FileExt;
+    let Some(dir) = test_dir() else { return };
+    let dir = Path::new(&dir);
+    let path = dir.join("log");
+    let log = opened(&path, Role::Driver);
+    let handle = log.append(&record(0, 3000), 0).unwrap();
+    let began = Instant::now();
+    while !path.join("driver/reserve").exists() {
+        assert!(began.elapsed() < Duration::from_secs(30), "no reserve");
+        std::thread::yield_now();
+    }
+    // A copy, as a crash would leave it, with a torn group.
+    let crashed = dir.join("crashed");
+    assert!(Command::new("cp").arg("-r").args([&path, &crashed]).status().unwrap().success());
+    log.close().unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    let segment = common::segment_file(&crashed, Role::Driver, &handle);
+    let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.write_all_at(&record(5, 6000), 65_536).unwrap();
+    let mut filler = 24usize << 20;
+    while fs::write(dir.join("filler"), vec![1; filler]).is_err() {
+        filler -= 4096;
+    }
+    let log = opened(&crashed, Role::Driver);
+    assert_eq!(all(&log).len(), 1);
+    log.append(b"from the reserve", 1).unwrap();
+    assert_eq!(all(&log).len(), 2);
+    log.close().unwrap();
+    // With space, the copy of what was torn is made.
+    fs::remove_file(dir.join("filler")).unwrap();
+    let again = opened(&crashed, Role::Driver);
+    assert_eq!(all(&again).len(), 2);
+    again.append(b"more", 2).unwrap();
+    assert_eq!(fs::read_dir(crashed.join("quarantine")).unwrap().count(), 1);
+}

@@ -216,8 +216,10 @@ fn look(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
         let state = match own {
             Some(h) => segment(*listed, h, true, reader, scope)?,
             None => {
-                let neighbours = opened[..i].iter().rev().chain(&opened[i + 1..]).find_map(|(_, h, _)| *h);
-                without_header(*listed, neighbours, reader, scope)?
+                // Every writer of a driver's log has its own identity: the one that fits is most likely the next one's.
+                let others =
+                    opened[i + 1..].iter().chain(opened[..i].iter().rev()).filter_map(|(_, h, _)| *h);
+                guessed(*listed, others, reader, scope)?
             }
         };
         analysis.segments.push(state);
@@ -302,6 +304,30 @@ fn segment(
         header_checks,
         recycled: header.recycled != 0,
     })
+}
+
+/// Tries the identities of other segments on one whose header is damaged. Where none fits, the nearest one's generation
+/// is as good a guess as any.
+fn guessed(
+    listed: Listed,
+    others: impl Iterator<Item = SegmentHeader>,
+    reader: &Arc<dyn SegmentRead>,
+    scope: Scope,
+) -> Result<SegmentState> {
+    let (mut tried, mut nearest) = (Vec::new(), None);
+    for other in others {
+        let writer = other.place().writer;
+        if tried.contains(&writer) {
+            continue;
+        }
+        tried.push(writer);
+        let state = without_header(listed, Some(other), reader, scope)?;
+        if !matches!(state.content, Content::Unreadable) {
+            return Ok(state);
+        }
+        nearest.get_or_insert(state);
+    }
+    nearest.map_or_else(|| without_header(listed, None, reader, scope), Ok)
 }
 
 /// A segment whose header is damaged still has frames that check, if the identity can be had elsewhere.

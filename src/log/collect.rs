@@ -7,9 +7,13 @@ use std::{
 
 use uuid::Uuid;
 
-use super::analysis::{Scope, analyse};
+use super::{
+    analysis::{Scope, analyse},
+    recover::recover,
+};
 use crate::{
     error::Result,
+    options::Recovery,
     storage::{Home, Which},
 };
 
@@ -57,6 +61,11 @@ impl Remains {
         }
         if newest.is_none_or(|t| t >= threshold) {
             return Ok(());
+        }
+        if !analysis.findings.is_empty() {
+            // What is torn may be an acknowledged group that rotted: a copy is kept before it goes.
+            let scope = Scope { log, writer: Some(writer), ..Scope::default() };
+            recover(home, storage.as_ref(), which, Recovery::Default, scope, false)?;
         }
         // A directory that never held a segment never held a record: its writer may even be about to begin.
         if analysis.newest > 0 {

@@ -476,6 +476,15 @@ fn a_footer_that_cannot_be_written_harms_nothing() {
     assert_eq!(bench.recovered(), [b"whole".to_vec()]);
 }
 
+/// Waits until so many groups wait for the device, and so many cleans for their turn.
+fn await_waiting(log: &Log, enough: impl Fn(usize, usize) -> bool) {
+    let began = Instant::now();
+    while !log.shared.waiting().is_some_and(|(groups, cleans)| enough(groups, cleans)) {
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", log.shared.waiting());
+        thread::yield_now();
+    }
+}
+
 struct Broken(usize);
 
 impl super::RecordSource for Broken {
@@ -488,7 +497,7 @@ impl super::RecordSource for Broken {
 }
 
 #[test]
-fn review_a_group_that_nobody_waits_for_does_not_swallow_a_wake_up() {
+fn a_group_that_nobody_waits_for_does_not_swallow_a_wake_up() {
     let bench = Bench::new();
     let log = Arc::new(bench.open());
     log.append(b"first", 0).unwrap();
@@ -513,7 +522,7 @@ fn review_a_group_that_nobody_waits_for_does_not_swallow_a_wake_up() {
         let log = log.clone();
         move || told.send(log.append(&vec![1; 2 << 20], 3)).unwrap()
     });
-    thread::sleep(Duration::from_millis(300));
+    await_waiting(&log, |groups, _| groups == 2);
     go.send(()).unwrap();
     slow.join().unwrap();
     let answer = heard.recv_timeout(Duration::from_secs(10));
@@ -524,7 +533,7 @@ fn review_a_group_that_nobody_waits_for_does_not_swallow_a_wake_up() {
 }
 
 #[test]
-fn review_a_panic_answers_a_clean_that_has_not_begun() {
+fn a_panic_answers_a_clean_that_has_not_begun() {
     let bench = Bench::new();
     bench.plan.prepares.store(true, Ordering::Relaxed);
     let mut options = bench.options();
@@ -557,7 +566,7 @@ fn review_a_panic_answers_a_clean_that_has_not_begun() {
         let log = log.clone();
         move || told.send(log.clean(20, true)).unwrap()
     });
-    thread::sleep(Duration::from_millis(300));
+    await_waiting(&log, |_, cleans| cleans == 1);
     go.send(()).unwrap();
     let _ = first.join().unwrap();
     let answer = heard.recv_timeout(Duration::from_secs(10));
@@ -568,7 +577,7 @@ fn review_a_panic_answers_a_clean_that_has_not_begun() {
 }
 
 #[test]
-fn review_a_clean_frees_space_though_waiting_writes_took_all_memory() {
+fn a_clean_frees_space_though_waiting_writes_took_all_memory() {
     let bench = Bench::new();
     bench.plan.prepares.store(true, Ordering::Relaxed);
     let mut options = bench.options();
@@ -590,13 +599,11 @@ fn review_a_clean_frees_space_though_waiting_writes_took_all_memory() {
             thread::spawn(move || log.append(&vec![2; 5 << 20], 31).map(drop))
         })
         .collect();
-    thread::sleep(Duration::from_millis(500));
-    let began = Instant::now();
+    await_waiting(&log, |groups, _| groups == 2);
     let cleaned = log.clean(20, true);
-    println!("clean: {cleaned:?} after {:?}", began.elapsed());
+    drop(cleaned);
     for w in writers {
         let result = w.join().unwrap();
-        println!("{result:?}");
         assert!(result.is_ok(), "the clean could not write its mark");
     }
 }

@@ -174,7 +174,8 @@ impl Log {
     }
 
     /// All records that were written and not cleaned, in write order, read lazily. A driver's are those of its current
-    /// generation; the receivers' are those of all writers, in the order in which they began.
+    /// generation; the receivers' are those of all writers, in the order of
+    /// the creation of their oldest segments.
     ///
     /// # Errors
     /// If the directory cannot be read. Damage is met while iterating.

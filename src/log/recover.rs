@@ -53,13 +53,19 @@ pub(crate) fn recover(
     }
     let mut report = summarize(&analysis);
     let mut recovered = Vec::new();
+    let latest = analysis.segments.iter().map(SegmentState::max_time).max().unwrap_or(i64::MIN);
     for segment in &analysis.segments {
         let kept = settle_segment(home, storage, which, &analysis, segment, &mut report)?;
         if kept {
             let size = segment.listed.length;
             let counts = segment.generation == analysis.generation && !(fresh && analysis.has_records());
             let base = if counts { segment.kept_base(analysis.end).unwrap_or(0) } else { 0 };
-            recovered.push(Segment::recovered(segment.place, size, segment.max_time(), base));
+            // Nobody knows the times in a segment that cannot be read: it stays as long as anything that is here now.
+            let max_time = match segment.content {
+                Content::Unreadable => latest,
+                _ => segment.max_time(),
+            };
+            recovered.push(Segment::recovered(segment.place, size, max_time, base));
         }
     }
     let mut generation = analysis.generation;
@@ -173,7 +179,15 @@ fn settle_segment(
     // A footer that a crash left untruncated is neither.
     if let (Some((from, to)), None) = (behind, footer) {
         report.torn_bytes += to - from;
-        set_aside(home, storage, which, segment, from, to, report)?;
+        match set_aside(home, storage, which, segment, from, to, report) {
+            Ok(()) => {}
+            // The evidence stays where it is until there is space for a copy; the log must not wait for that.
+            Err(e) if e.is_full() => {
+                log::warn!("segment {id} keeps its torn bytes and is not sealed, for want of space: {e}");
+                return Ok(true);
+            }
+            Err(e) => return Err(e),
+        }
     }
     let kept: Vec<_> = segment.kept(analysis.end).collect();
     let next = kept.iter().map(|g| g.header.sequence + 1).max().unwrap_or(analysis.end);

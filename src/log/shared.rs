@@ -216,6 +216,12 @@ impl Shared {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Groups that wait for the device, and cleans that wait for their turn.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> Option<(usize, usize)> {
+        self.writer().map(|w| w.waiting())
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         self.home.check()?;
         if self.options.role == Role::Driver && self.writer().is_none() {
@@ -392,7 +398,8 @@ impl Shared {
             return Ok(Scan::new(Vec::new(), self.options.recovery));
         };
         let live = self.writer();
-        let noted = self.noted_threshold();
+        // Whoever's records they are: below the threshold of this application nothing is given.
+        let threshold = live.as_ref().map_or_else(|| self.noted_threshold(), |l| l.threshold());
         let deep = self.options.recovery == Recovery::Strict;
         let mut found: Vec<(Which, Arc<dyn Storage>)> = match self.options.role {
             Role::Driver => vec![(Which::Driver, self.home.storage(Which::Driver))],
@@ -420,7 +427,7 @@ impl Shared {
             Source {
                 storage,
                 scope: Scope { log, writer, deep, limit: live.map(|l| l.acked()), settle: live.is_none() },
-                threshold: live.map_or(noted, |l| l.threshold()),
+                threshold,
                 removed: Box::new(move || match which {
                     Which::Driver => Ok(false),
                     Which::Receiver(uuid) => home.was_removed(uuid),

@@ -12,6 +12,7 @@ mod simulation;
 
 use std::{
     io::IoSlice,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -209,6 +210,11 @@ impl Writer {
         self.shared.commit.with(|core| core.threshold())
     }
 
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        self.shared.commit.with(|core| core.waiting())
+    }
+
     /// Segments below this number were cleaned.
     pub(crate) fn low_water(&self) -> u64 {
         self.shared.commit.with(|core| core.low_water())
@@ -399,7 +405,9 @@ fn write_large(
     let length = large.length as usize;
     let mut payload = Hasher::new();
     let mut stage = |done: usize, into: &mut [u8]| -> Result<()> {
-        source.copy(done, into)?;
+        // A panic of the source is the end of its record, and not of the writer that carries it.
+        let copied = catch_unwind(AssertUnwindSafe(|| source.copy(done, into)));
+        copied.unwrap_or_else(|_| Err(Error::Source("its source panicked".into())))?;
         payload.update(into);
         Ok(())
     };

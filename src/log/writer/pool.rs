@@ -28,7 +28,7 @@ impl Pool {
             return None;
         }
         self.lent += 1;
-        Some(self.free.pop().unwrap_or_else(make))
+        Some(self.free.pop().unwrap_or_else(|| aligned(BUFFER)))
     }
 
     /// Takes a buffer back, whole.
@@ -51,10 +51,15 @@ impl Pool {
     }
 }
 
-fn make() -> BytesMut {
-    let mut buffer = BytesMut::zeroed(BUFFER + ALIGN);
+/// Aligned memory for one block: a mark must not wait for the memory that those hold who wait for the mark.
+pub(crate) fn for_a_mark(block: u32) -> BytesMut {
+    aligned(block as usize)
+}
+
+fn aligned(length: usize) -> BytesMut {
+    let mut buffer = BytesMut::zeroed(length + ALIGN);
     let skip = buffer.as_ptr().align_offset(ALIGN).min(ALIGN);
     let mut aligned = buffer.split_off(skip);
-    aligned.truncate(BUFFER);
+    aligned.truncate(length);
     aligned
 }

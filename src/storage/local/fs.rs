@@ -38,11 +38,16 @@ pub(super) fn open_write(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).write(true).open(path).map_err(|e| Error::io("open", path.display(), e))
 }
 
-/// Makes one directory, private to its owner, and makes its name durable. Fine if it exists.
+/// Makes one directory, private to its owner, and makes its name durable. Fine if it exists: whoever made it may have
+/// been killed before its name was durable.
 pub(super) fn make_dir(path: &Path) -> Result<()> {
     match DirBuilder::new().mode(DIR_MODE).create(path) {
         Ok(()) => sync_parent(path),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => match sync_parent(path) {
+            // A parent that we may not even list was not made by us.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        },
         Err(e) => Err(Error::io("create directory", path.display(), e)),
     }
 }

@@ -14,7 +14,6 @@ mod lock;
 mod segments;
 
 use std::{
-    fs::File,
     io::IoSlice,
     path::{Path, PathBuf},
     sync::{
@@ -24,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use once_cell::sync::Lazy;
 use rustix::fs::Access;
 use uuid::Uuid;
 
@@ -41,6 +41,9 @@ const REMOVED_KEPT: usize = 4096;
 /// Updating the list of removed writers takes microseconds; an owner that holds it longer is stuck.
 const REMOVED_WAIT: Duration = Duration::from_secs(5);
 
+/// The files that readers have open, in the whole process: instances with other options read the same ones.
+static READING: Lazy<Arc<Reading>> = Lazy::new(Arc::default);
+
 /// One application's directory on a local file system.
 #[derive(Debug)]
 pub(crate) struct LocalHome {
@@ -56,7 +59,7 @@ impl LocalHome {
             dir: dir.to_owned(),
             allow_network_lock,
             warned: AtomicBool::new(false),
-            reading: Arc::default(),
+            reading: READING.clone(),
         }
     }
 
@@ -254,17 +257,25 @@ impl Home for LocalHome {
             return Ok(path.display().to_string());
         }
         let temp = dir.join(format!("{label}.{}.tmp", Uuid::new_v4().simple()));
-        let file: File = fs::create_new(&temp)?;
-        let mut at = 0;
-        for piece in bytes {
-            let piece = piece?;
-            fs::write_at(&file, &temp, at, &mut [IoSlice::new(&piece)])?;
-            at += piece.len() as u64;
+        let copied = copy_to(&temp, bytes).and_then(|()| fs::rename_new(&temp, &path));
+        if let Err(e) = copied {
+            fs::remove_quietly(&temp);
+            return Err(e);
         }
-        fs::sync_data(&file, &temp)?;
-        fs::rename_new(&temp, &path)?;
         Ok(path.display().to_string())
     }
+}
+
+/// Writes a new file, durably.
+fn copy_to(path: &Path, bytes: &mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
+    let file = fs::create_new(path)?;
+    let mut at = 0;
+    for piece in bytes {
+        let piece = piece?;
+        fs::write_at(&file, path, at, &mut [IoSlice::new(&piece)])?;
+        at += piece.len() as u64;
+    }
+    fs::sync_data(&file, path)
 }
 
 impl LocalHome {

@@ -35,7 +35,10 @@ impl Core {
             let written = *written;
             let Some(Flight { queued, stamp, .. }) = self.flying.pop_front() else { break };
             self.acked = stamp.sequence + 1;
-            self.failing = None;
+            // A failure that is still to be dealt with is not forgotten for the success of an older group.
+            if self.flying.iter().all(|f| f.state != FlightState::Failed) {
+                self.failing = None;
+            }
             self.segments.acknowledge(stamp.place.segment, stamp.sequence, &written);
             self.durable_low_water = self.durable_low_water.max(stamp.low_water);
             self.durable_threshold = self.durable_threshold.max(stamp.threshold);
@@ -63,11 +66,12 @@ impl Core {
 
     /// The group is answered: its buffer is free and its members may go.
     pub(super) fn release(&mut self, group: &Arc<Group>) {
-        if let Some(buffer) = group.reclaim() {
+        let is_mark = self.mark.as_ref().is_some_and(|m| Arc::ptr_eq(&m.queued.group, group));
+        if let Some(buffer) = group.reclaim().filter(|_| !is_mark) {
             self.pool.give(buffer);
             self.feed();
         }
-        if self.mark.as_ref().is_some_and(|m| Arc::ptr_eq(&m.queued.group, group)) {
+        if is_mark {
             self.mark = None;
             self.wake_housekeeper();
         }
@@ -121,12 +125,12 @@ impl Core {
         } else {
             failing.error
         };
-        let mark = self.mark.take_if(|m| !m.submitted).map(|m| m.queued);
-        self.mark_failed |= mark.is_some();
-        for queued in std::mem::take(&mut self.queue).into_iter().chain(mark) {
+        for queued in std::mem::take(&mut self.queue) {
             queued.group.answer(Err(error.clone()));
             self.release(&queued.group);
         }
+        // Nobody waits for a mark but a round of cleaning, which sees that it failed.
+        self.mark_failed |= self.mark.take_if(|m| !m.submitted).is_some();
         self.last_write = Some(now);
         self.poke_waiters();
     }

@@ -6,7 +6,7 @@ use super::{Core, MARK_ROOM, Mark, Op, Queued, Ready, Worker};
 use crate::{
     commit::{Step, Wake},
     format::GroupHeader,
-    log::writer::group::Filling,
+    log::writer::{group::Filling, pool::for_a_mark},
 };
 
 impl Core {
@@ -68,20 +68,15 @@ impl Core {
         }
     }
 
-    /// Prepares a group without records, unless one is under way or there is no memory now.
+    /// Prepares a group without records, unless one is under way.
     pub(super) fn make_mark(&mut self, frees: bool) {
         if let Some(mark) = &mut self.mark {
             mark.frees |= frees;
             return;
         }
-        if let Some(buffer) = self.pool.take() {
-            let group = Filling::new(buffer).close();
-            self.mark = Some(Mark {
-                queued: Queued { group, frames: 0, max_time: i64::MIN },
-                frees,
-                submitted: false,
-            });
-        }
+        let group = Filling::new(for_a_mark(self.config.block)).close();
+        self.mark =
+            Some(Mark { queued: Queued { group, frames: 0, max_time: i64::MIN }, frees, submitted: false });
     }
 
     /// Submits the mark, ahead of groups that wait for a segment.

@@ -282,6 +282,12 @@ impl Core {
         self.segments.low_water()
     }
 
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let filled = self.filling.as_ref().is_some_and(|f| !f.is_empty() && !f.group().copies.any());
+        (self.queue.len() + usize::from(filled), self.cleaning.wanted.len())
+    }
+
     /// The effective clean threshold.
     pub(crate) fn threshold(&self) -> i64 {
         self.thresholds.effective()
