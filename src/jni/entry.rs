@@ -210,7 +210,7 @@ fn clean<'local>(
 
 /// Closes the log and keeps its number: a write that comes after the close still finds it.
 fn close<'local>(_: &mut Env<'local>, _: JClass<'local>, id: jlong) -> Outcome<()> {
-    registry::log(id)?.call(|log| Ok(log.close()?))
+    registry::log(id)?.close()
 }
 
 /// No error when it is forgotten already.

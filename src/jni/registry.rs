@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -24,6 +24,8 @@ pub(super) struct OpenLog {
     place: (PathBuf, Role),
     /// The text of the first panic in this log; shared by all instances of one place, since they share what is open.
     panicked: Arc<OnceLock<String>>,
+    /// What is opened after a close is a new beginning, even while the closed one's number is still known.
+    closed: AtomicBool,
 }
 
 impl OpenLog {
@@ -36,6 +38,12 @@ impl OpenLog {
             let _ = self.panicked.set(text.clone());
             Err(Failure::Log(Error::Internal(text)))
         })
+    }
+
+    /// Closes the log; its number stays, since a write may come after the close.
+    pub(super) fn close(&self) -> Result<(), Failure> {
+        self.closed.store(true, Ordering::Release);
+        self.call(|log| Ok(log.close()?))
     }
 
     /// As [`OpenLog::call`], for what writes: refused after a panic.
@@ -118,9 +126,9 @@ pub(super) fn open(options: Options) -> Result<i64, Failure> {
     let mut logs = locked(&registry.logs);
     let panicked = logs
         .values()
-        .find(|other| other.place == place)
+        .find(|other| other.place == place && !other.closed.load(Ordering::Acquire))
         .map_or_else(Arc::default, |other| Arc::clone(&other.panicked));
-    logs.insert(id, Arc::new(OpenLog { log, place, panicked }));
+    logs.insert(id, Arc::new(OpenLog { log, place, panicked, closed: AtomicBool::new(false) }));
     Ok(id)
 }
 

@@ -1,5 +1,7 @@
 package org.ferrowal;
 
+import java.util.concurrent.locks.ReentrantLock;
+
 /**
  * Carries the native side's log lines to SLF4J, or to {@link System.Logger} where there is no SLF4J.
  *
@@ -13,7 +15,7 @@ final class NativeLog {
 
     private static final Sink SINK = sink();
     /** Lines leave in the order in which they came. */
-    private static final Object ORDER = new Object();
+    private static final ReentrantLock ORDER = new ReentrantLock();
 
     private NativeLog() {
     }
@@ -49,25 +51,42 @@ final class NativeLog {
         }
     }
 
-    /** Hands on every line that waits. */
+    /**
+     * Hands on every line that waits, unless somebody is at it: a logging backend that is stuck keeps no caller of the log
+     * waiting.
+     */
     static void drain() {
-        synchronized (ORDER) {
+        if (!ORDER.tryLock()) {
+            return;
+        }
+        try {
             for (String[] line = Native.takeLog(); line != null; line = Native.takeLog()) {
-                SINK.log(Integer.parseInt(line[0]), line[1]);
+                say(Integer.parseInt(line[0]), line[1]);
             }
+        } finally {
+            ORDER.unlock();
         }
     }
 
     /** Says a line of the Java side. */
     static void warn(String text) {
-        SINK.log(2, text);
+        say(2, text);
+    }
+
+    /** A logging backend that throws costs the line, and not the log's answer nor the thread. */
+    private static void say(int level, String text) {
+        try {
+            SINK.log(level, text);
+        } catch (RuntimeException | LinkageError e) {
+            System.err.println("ferrowal could not log (" + e + "): " + text);
+        }
     }
 
     private static Sink sink() {
         try {
             Class.forName("org.slf4j.LoggerFactory", true, NativeLog.class.getClassLoader());
             return new Slf4jSink();
-        } catch (ClassNotFoundException | LinkageError e) {
+        } catch (ClassNotFoundException | LinkageError | RuntimeException e) {
             return new SystemSink();
         }
     }

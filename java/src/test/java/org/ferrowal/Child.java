@@ -1,5 +1,6 @@
 package org.ferrowal;
 
+import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.BufferedReader;
@@ -113,7 +114,10 @@ public final class Child implements AutoCloseable {
         List<String> probe = new ArrayList<>(prefix);
         probe.add("true");
         try {
-            assumeTrue(new ProcessBuilder(probe).start().waitFor() == 0, "mounting needs root");
+            boolean can = new ProcessBuilder(probe).start().waitFor() == 0;
+            // Where nobody reads what was skipped, what cannot be tested is a failure.
+            assertTrue(can || System.getenv("CI") == null, "mounting a tmpfs needs root");
+            assumeTrue(can, "mounting needs root");
         } catch (IOException | InterruptedException e) {
             throw new AssertionError(e);
         }

@@ -86,8 +86,8 @@ final class SparkOptions {
             .linger(time(merged, LINGER, "10s"))
             .idleMark(time(merged, IDLE_MARK, "1s"))
             .rollingInterval(Duration.ofSeconds(
-                positive(conf, "spark.streaming." + side + ".writeAheadLog.rollingIntervalSecs", 60)))
-            .maxFailures(positive(conf, "spark.streaming." + side + ".writeAheadLog.maxFailures", 3));
+                Math.max(1, whole(conf, "spark.streaming." + side + ".writeAheadLog.rollingIntervalSecs", 60, 0))))
+            .maxFailures(whole(conf, "spark.streaming." + side + ".writeAheadLog.maxFailures", 3, 1));
         warn(conf, dir);
         return new SparkOptions(options, conf.get("spark.serializer", JAVA_SERIALIZER));
     }
@@ -245,17 +245,18 @@ final class SparkOptions {
         }
     }
 
-    private static int positive(SparkConf conf, String key, int standard) {
+    /** Some applications set a rolling interval of 0 for Spark's own log; here that is the shortest there is. */
+    private static int whole(SparkConf conf, String key, int standard, int least) {
         String value = conf.get(key, Integer.toString(standard));
         try {
             int number = Integer.parseInt(value.trim());
-            if (number > 0) {
+            if (number >= least) {
                 return number;
             }
         } catch (NumberFormatException e) {
-            throw new IllegalArgumentException(key + "=" + value + ": must be a whole number from 1 on", e);
+            throw new IllegalArgumentException(key + "=" + value + ": must be a whole number from " + least + " on", e);
         }
-        throw new IllegalArgumentException(key + "=" + value + ": must be a whole number from 1 on");
+        throw new IllegalArgumentException(key + "=" + value + ": must be a whole number from " + least + " on");
     }
 
     /** Says what works now and will not last. */

@@ -179,6 +179,46 @@ class SparkApplicationTest {
         keepExecutorOutput();
     }
 
+    @Test
+    void theLossOfExecutorsLosesNothing() throws IOException {
+        // Long batches: much of what is acknowledged lies in the memory of one executor, and in the log.
+        String[] arguments = {"2", "3000", "5", "20000", "20"};
+        try (Child app = submit("local-cluster[2,2,1024]", Map.of(), arguments)) {
+            app.await(line -> line.equals("started"), BOUND);
+            for (int kill = 0; kill < 2; kill++) {
+                app.await(line -> line.startsWith("batch "), BOUND);
+                app.await(line -> line.startsWith("batch "), BOUND);
+                int before = acknowledged().size();
+                killAnExecutor(app);
+                app.await(line -> line.startsWith("batch ") && hasGrown(before), BOUND);
+            }
+            finish(app, 0);
+            app.kill();
+        }
+        assertTrue(acknowledged().size() >= 100, "little was acknowledged: " + acknowledged().size());
+    }
+
+    private boolean hasGrown(int before) {
+        try {
+            return acknowledged().size() > before + 20;
+        } catch (IOException e) {
+            throw new java.io.UncheckedIOException(e);
+        }
+    }
+
+    /** Kills -9 one executor process of a local cluster, whose blocks then are in the log alone. */
+    private void killAnExecutor(Child app) throws IOException {
+        List<ProcessHandle> executors = new ArrayList<>();
+        for (ProcessHandle process : ProcessHandle.of(app.pid()).orElseThrow().descendants().collect(Collectors.toList())) {
+            Path commandLine = Path.of("/proc", Long.toString(process.pid()), "cmdline");
+            if (Files.exists(commandLine) && Files.readString(commandLine).contains("CoarseGrainedExecutorBackend")) {
+                executors.add(process);
+            }
+        }
+        assertTrue(!executors.isEmpty(), "no executor is running");
+        assertTrue(executors.get(random.nextInt(executors.size())).destroyForcibly());
+    }
+
     /** Puts what the executors printed where the build searches for the JVM's warnings. */
     private void keepExecutorOutput() throws IOException {
         Path work = Path.of(System.getProperty("ferrowal.test.sparkHome"), "work");
