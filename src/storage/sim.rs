@@ -152,6 +152,11 @@ impl World {
         self.lock().power = Some(operations);
     }
 
+    /// The power stays.
+    pub(crate) fn keep_power(&self) {
+        self.lock().power = None;
+    }
+
     /// Whether the power is gone: nothing more is done, and everything fails.
     pub(crate) fn is_dark(&self) -> bool {
         self.lock().power == Some(0)

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error, Options, RecordHandle, Recovery, Result, Role,
-    commit::{Machine, Step},
+    commit::{Gate, Machine, Step},
     log::{
         RecordSource, Slice,
         analysis::Scope,
@@ -33,6 +33,9 @@ use crate::{
         sim::{Counts, Faults, Random, World},
     },
 };
+
+/// The housekeeper among the threads; the others are named by their record.
+const HOUSEKEEPER: usize = usize::MAX;
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,6 +77,7 @@ struct Seen {
     several_in_flight: u64,
     replayed_unanswered: u64,
     marks: u64,
+    settled: u64,
     storage: Counts,
 }
 
@@ -83,7 +87,12 @@ struct Run {
     world: World,
     records: Vec<Record>,
     callers: Vec<Caller>,
-    pending: Vec<Op>,
+    /// Operations that were taken and not yet carried out, each with the thread that took it.
+    pending: Vec<(Op, usize)>,
+    /// Threads that sleep, each until it is woken or until a time.
+    parked: HashMap<usize, Option<Instant>>,
+    /// How much of each gate's word was turned into wake-ups.
+    delivered: HashMap<usize, u32>,
     shared: Option<Shared>,
     now: Instant,
     events: u64,
@@ -114,6 +123,8 @@ impl Run {
             records: Vec::new(),
             callers: Vec::new(),
             pending: Vec::new(),
+            parked: HashMap::new(),
+            delivered: HashMap::new(),
             shared: None,
             now: Instant::now(),
             events: 0,
@@ -187,6 +198,7 @@ impl Run {
     /// One random thing happens.
     fn act(&mut self, seen: &mut Seen) {
         self.events += 1;
+        self.wake();
         match self.random.below(100) {
             0..25 => self.begin(seen),
             25..45 => self.fill(),
@@ -247,42 +259,107 @@ impl Run {
         (!all.is_empty()).then(|| all[self.random.below(all.len() as u64) as usize])
     }
 
-    /// A worker asks for something to do.
-    fn step(&mut self, seen: &mut Seen) {
-        let worker = if self.random.percent(25) {
-            if self.pending.iter().any(is_chore) {
-                return;
-            }
-            Worker::Housekeeper
-        } else {
-            match self.pick(|c| !matches!(c, Caller::Copying { .. })).map(|i| &self.callers[i]) {
-                Some(Caller::Waiting { group, .. } | Caller::Large { group, .. }) => {
-                    Worker::Member(address(group))
+    /// Turns what gates were told into wake-ups: a poke wakes one of those who sleep there, whoever that is.
+    fn wake(&mut self) {
+        let mut gates: Vec<(usize, Arc<Gate>, Vec<usize>)> = Vec::new();
+        for caller in &self.callers {
+            if let Caller::Waiting { record, group, .. } | Caller::Large { record, group, .. } = caller {
+                match gates.iter_mut().find(|(a, ..)| *a == address(group)) {
+                    Some((_, _, threads)) => threads.push(*record),
+                    None => gates.push((address(group), group.gate.clone(), vec![*record])),
                 }
-                _ => return,
             }
-        };
-        let now = self.now;
-        if let Step::Do(op) = self.with(|core| core.step(now, worker)) {
-            self.say(|| format!("{worker:?} takes {}", brief(&op)));
-            if worker == Worker::Housekeeper && matches!(op, Op::Write { .. }) {
-                seen.marks += 1;
-            }
-            self.pending.push(op);
-            let writes = self.pending.iter().filter(|op| matches!(op, Op::Write { .. })).count();
-            seen.several_in_flight += u64::from(writes > 1);
         }
+        gates.push((HOUSEKEEPER, self.with(|core| core.housekeeper.clone()), vec![HOUSEKEEPER]));
+        for (gate, word, threads) in gates {
+            let now = word.seen();
+            let before = self.delivered.insert(gate, now).unwrap_or(0);
+            for _ in before..now.min(before + 64) {
+                let asleep: Vec<usize> =
+                    threads.iter().copied().filter(|t| self.parked.contains_key(t)).collect();
+                if !asleep.is_empty() {
+                    let lucky = asleep[self.random.below(asleep.len() as u64) as usize];
+                    self.parked.remove(&lucky);
+                }
+            }
+        }
+    }
+
+    /// Threads that are awake and not at the device.
+    fn awake(&self) -> Vec<(usize, Worker)> {
+        let callers = self.callers.iter().filter_map(|c| match c {
+            Caller::Waiting { record, group, .. } | Caller::Large { record, group, .. } => {
+                Some((*record, Worker::Member(address(group))))
+            }
+            Caller::Copying { .. } => None,
+        });
+        let all = callers.chain([(HOUSEKEEPER, Worker::Housekeeper)]);
+        let free = |thread: usize| {
+            let sleeps = self.parked.get(&thread).is_some_and(|until| until.is_none_or(|t| t > self.now));
+            !sleeps && self.pending.iter().all(|(_, by)| *by != thread)
+        };
+        all.filter(|(thread, _)| free(*thread)).collect()
+    }
+
+    /// A thread that is awake asks for something to do, and sleeps if there is nothing.
+    fn step(&mut self, seen: &mut Seen) {
+        let awake = self.awake();
+        if awake.is_empty() {
+            return;
+        }
+        let (thread, worker) = awake[self.random.below(awake.len() as u64) as usize];
+        let now = self.now;
+        match self.with(|core| core.step(now, worker)) {
+            Step::Do(op) => {
+                self.say(|| format!("{worker:?} takes {}", brief(&op)));
+                if worker == Worker::Housekeeper && matches!(op, Op::Write { .. }) {
+                    seen.marks += 1;
+                }
+                self.parked.remove(&thread);
+                self.pending.push((op, thread));
+                let writes = self.pending.iter().filter(|(op, _)| matches!(op, Op::Write { .. })).count();
+                seen.several_in_flight += u64::from(writes > 1);
+            }
+            Step::Idle(until) => drop(self.parked.insert(thread, until)),
+        }
+    }
+
+    /// Nothing fails and nothing new comes: everybody is answered, and then the log falls silent and says so. Threads are
+    /// woken only by what the machine wakes, so a lost wake-up is a hang here.
+    fn settle(&mut self, seen: &mut Seen) {
+        self.world.set_faults(Faults::default());
+        self.world.keep_power();
+        let until = self.now + Duration::from_secs(30);
+        for _ in 0..100_000 {
+            self.wake();
+            self.fill();
+            self.answers(seen);
+            if self.pending.iter().any(|(op, _)| !waits_for_copies(op)) {
+                self.complete(seen);
+            } else if !self.awake().is_empty() {
+                self.step(seen);
+            } else {
+                let next = self.parked.values().flatten().filter(|t| **t > self.now).min().copied();
+                match next {
+                    Some(t) if t < until => self.now = t,
+                    _ => break,
+                }
+            }
+        }
+        let left = self.callers.len();
+        assert!(left == 0, "seed {}: {left} callers hang", self.seed);
+        assert!(!self.with(|core| core.is_uncovered()), "seed {}: silence, and no mark", self.seed);
+        seen.settled += 1;
     }
 
     /// An operation that was taken is carried out, in no order, and its outcome told.
     fn complete(&mut self, _: &mut Seen) {
-        let ready: Vec<usize> = (0..self.pending.len())
-            .filter(|i| !matches!(&self.pending[*i], Op::Write { group, .. } if group.copies.any()))
-            .collect();
+        let ready: Vec<usize> =
+            (0..self.pending.len()).filter(|i| !waits_for_copies(&self.pending[*i].0)).collect();
         if ready.is_empty() {
             return;
         }
-        let op = self.pending.swap_remove(ready[self.random.below(ready.len() as u64) as usize]);
+        let (op, _) = self.pending.swap_remove(ready[self.random.below(ready.len() as u64) as usize]);
         let text = brief(&op);
         let outcome = self.carry_out(op);
         self.say(|| format!("{text}: {}", how(&outcome)));
@@ -396,6 +473,8 @@ impl Run {
         self.say(|| "crash".into());
         self.callers.clear();
         self.pending.clear();
+        self.parked.clear();
+        self.delivered.clear();
         self.shared = None;
         self.world.restart();
         seen.crashes += 1;
@@ -512,6 +591,9 @@ impl Run {
                     break;
                 }
             }
+            if !self.world.is_dark() && self.random.percent(60) {
+                self.settle(seen);
+            }
             self.crash_and_check(seen);
         }
         let quarantined = self.world.quarantined();
@@ -530,8 +612,9 @@ impl Run {
     }
 }
 
-fn is_chore(op: &Op) -> bool {
-    !matches!(op, Op::Write { .. } | Op::Create { space: crate::storage::Space { urgent: true, .. }, .. })
+/// Whether it must not be carried out yet: whoever does would sleep until the copies are done.
+fn waits_for_copies(op: &Op) -> bool {
+    matches!(op, Op::Write { group, .. } if group.copies.any())
 }
 
 fn brief(op: &Op) -> String {
@@ -592,6 +675,7 @@ fn whatever_a_power_cut_keeps_nothing_acknowledged_is_lost() {
         ("cleans", s.cleans),
         ("several in flight", s.several_in_flight),
         ("marks", s.marks),
+        ("settled", s.settled),
         ("replayed without an answer", s.replayed_unanswered),
         ("failed barriers", s.storage.failed_barriers),
         ("failed writes", s.storage.failed_writes),

@@ -282,6 +282,12 @@ impl Core {
         self.segments.low_water()
     }
 
+    /// Whether nothing says yet that the last record's group was durable.
+    #[cfg(test)]
+    pub(crate) fn is_uncovered(&self) -> bool {
+        self.last_record >= self.covered
+    }
+
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> (usize, usize) {
         let filled = self.filling.as_ref().is_some_and(|f| !f.is_empty() && !f.group().copies.any());
