@@ -53,30 +53,34 @@ impl Core {
     pub(super) fn next_segment(&mut self, now: Instant, footprint: u64) -> Option<Step<Op>> {
         let block = u64::from(self.config.block);
         let least = footprint + (2 + MARK_ROOM) * block;
-        match std::mem::replace(&mut self.ready, Ready::None) {
-            Ready::Creating => {
-                self.ready = Ready::Creating;
-                return Some(Step::Idle(None));
+        match &self.ready {
+            Ready::Creating => return Some(Step::Idle(None)),
+            Ready::Segment { write, .. } if write.size() >= least => {
+                self.activate_ready();
+                return None;
             }
-            Ready::Segment { id, write } => {
-                let fits = write.size() >= least;
-                self.segments.retire();
-                self.segments.activate(id, write, block);
-                self.wake_housekeeper();
-                if fits {
-                    return None;
-                }
-                // Too small for this group, but it has an id: it stays in its place, empty but for marks.
-            }
-            Ready::None => {}
+            Ready::Segment { .. } | Ready::None => {}
         }
         match &self.failing {
             Some(f) if now >= f.since + self.config.write_timeout || f.count >= self.config.max_failures => {
                 self.give_up(now);
-                Some(Step::Idle(None))
+                return Some(Step::Idle(None));
             }
-            Some(f) if now < f.retry => Some(Step::Idle(Some(f.retry))),
-            _ => Some(Step::Do(self.create(least, true))),
+            // What is ready and too small stays ready: used up now, it would only be prepared again and again.
+            Some(f) if now < f.retry => return Some(Step::Idle(Some(f.retry))),
+            _ => {}
+        }
+        // Too small for this group, but it has an id: it takes its place, empty but for marks.
+        self.activate_ready();
+        Some(Step::Do(self.create(least, true)))
+    }
+
+    /// Leaves the active segment for the one that is ready, if there is one.
+    fn activate_ready(&mut self) {
+        if let Ready::Segment { id, write } = std::mem::replace(&mut self.ready, Ready::None) {
+            self.segments.retire();
+            self.segments.activate(id, write, u64::from(self.config.block));
+            self.wake_housekeeper();
         }
     }
 
