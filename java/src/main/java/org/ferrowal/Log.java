@@ -153,7 +153,9 @@ public final class Log implements AutoCloseable {
             } else if (record.isDirect()) {
                 Native.appendDirect(id, record, position, length, time, handle);
             } else {
-                // A read-only buffer on the heap hides its array.
+                // A read-only buffer on the heap hides its array. One copy of it in whole, for the time of the call: the
+                // record is on the heap already, so this at most doubles it; in pieces it would be copied twice as well,
+                // and each piece would be a call back into the JVM.
                 byte[] copy = new byte[length];
                 record.duplicate().get(copy);
                 Native.append(id, copy, 0, length, time, handle);

@@ -29,7 +29,7 @@ final class NativeLog {
     }
 
     static void start() {
-        Native.init(SINK.level());
+        Native.init(level(0));
         Thread thread = new Thread(NativeLog::run, "ferrowal-log");
         thread.setDaemon(true);
         // The thread lives as long as the JVM: it must not keep an application's class loader besides our own.
@@ -38,12 +38,18 @@ final class NativeLog {
     }
 
     private static void run() {
-        int level = SINK.level();
+        int level = level(0);
         while (true) {
             if (Native.awaitLog(WAIT_MILLIS)) {
-                drain();
+                // Waits for its turn, unlike the others: with lines left, the wait above would not wait.
+                ORDER.lock();
+                try {
+                    takeAll();
+                } finally {
+                    ORDER.unlock();
+                }
             }
-            int wanted = SINK.level();
+            int wanted = level(level);
             if (wanted != level) {
                 Native.setLogLevel(wanted);
                 level = wanted;
@@ -56,15 +62,29 @@ final class NativeLog {
      * waiting.
      */
     static void drain() {
-        if (!ORDER.tryLock()) {
+        // A backend that itself uses a log comes here while it is at it.
+        if (ORDER.isHeldByCurrentThread() || !ORDER.tryLock()) {
             return;
         }
         try {
-            for (String[] line = Native.takeLog(); line != null; line = Native.takeLog()) {
-                say(Integer.parseInt(line[0]), line[1]);
-            }
+            takeAll();
         } finally {
             ORDER.unlock();
+        }
+    }
+
+    private static void takeAll() {
+        for (String[] line = Native.takeLog(); line != null; line = Native.takeLog()) {
+            say(Integer.parseInt(line[0]), line[1]);
+        }
+    }
+
+    /** The finest level that is wanted; {@code otherwise} where the logging backend throws. */
+    private static int level(int otherwise) {
+        try {
+            return SINK.level();
+        } catch (Throwable e) {
+            return otherwise;
         }
     }
 
@@ -77,7 +97,7 @@ final class NativeLog {
     private static void say(int level, String text) {
         try {
             SINK.log(level, text);
-        } catch (RuntimeException | LinkageError e) {
+        } catch (Throwable e) {
             System.err.println("ferrowal could not log (" + e + "): " + text);
         }
     }

@@ -6,10 +6,11 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import java.lang.ref.ReferenceQueue;
-import java.lang.ref.WeakReference;
+import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -214,13 +215,58 @@ class LogTest {
     }
 
     @Test
-    void anAbandonedScanIsCollected() throws InterruptedException {
+    void anAbandonedScanLetsGoOfItsFiles() throws IOException {
+        // Of a log that nobody writes to, so that only the scan has its segments open.
+        try (Log writer = Log.open(options().segmentSize(1 << 20))) {
+            for (int i = 0; i < 40; i++) {
+                writer.append(ByteBuffer.allocate(100_000), 1);
+            }
+        }
         try (Log log = Log.open(options())) {
-            log.append(ByteBuffer.allocate(10), 1);
-            ReferenceQueue<Records> collected = new ReferenceQueue<>();
-            WeakReference<Records> abandoned = new WeakReference<>(log.scan(), collected);
-            System.gc();
-            assertEquals(abandoned, collected.remove(30_000));
+            long before = openSegments();
+            abandonAScan(log);
+            assertTrue(openSegments() > before, "the scan holds nothing: this test tests nothing");
+            long until = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
+            while (openSegments() > before) {
+                assertTrue(System.nanoTime() < until, "an abandoned scan still holds its files");
+                System.gc();
+            }
+        }
+    }
+
+    private static void abandonAScan(Log log) {
+        assertEquals(100_000, log.scan().next().remaining());
+    }
+
+    /** How many segments of this test's log this process has open. */
+    private long openSegments() throws IOException {
+        long open = 0;
+        try (DirectoryStream<Path> descriptors = Files.newDirectoryStream(Path.of("/proc/self/fd"))) {
+            for (Path descriptor : descriptors) {
+                try {
+                    String target = Files.readSymbolicLink(descriptor).toString();
+                    open += target.startsWith(temp.toString()) && target.contains(".seg") ? 1 : 0;
+                } catch (NoSuchFileException e) {
+                    // Closed since it was listed.
+                }
+            }
+        }
+        return open;
+    }
+
+    @Test
+    void memoryOutsideOfTheHeapIsBounded() {
+        try (Log log = Log.open(options())) {
+            byte[] record = random(5, 4 << 20);
+            RecordLocation location = log.append(ByteBuffer.wrap(record), 1);
+            List<ByteBuffer> held = new ArrayList<>();
+            for (int i = 0; i < 40; i++) {
+                held.add(log.read(location));
+                assertTrue(Buffers.outstanding() <= Buffers.MOST_DIRECT, () -> Buffers.outstanding() + " bytes");
+            }
+            long direct = held.stream().filter(ByteBuffer::isDirect).count();
+            assertTrue(direct <= Buffers.MOST_DIRECT / record.length, () -> direct + " direct buffers");
+            held.forEach(buffer -> assertEquals(ByteBuffer.wrap(record), buffer));
         }
     }
 

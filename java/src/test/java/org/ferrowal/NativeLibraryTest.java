@@ -130,11 +130,33 @@ class NativeLibraryTest {
     }
 
     @Test
+    void aLoggingBackendThatIsStuckOrThrowsHarmsNobody() {
+        try (Child child = Child.plain(Program.class,
+                List.of("-Dferrowal.native.path=" + System.getProperty("ferrowal.test.hooks")), "backend", log())) {
+            child.await(line -> line.equals("end of main"), BOUND);
+            assertEquals(0, child.exit(BOUND), child::output);
+            assertEquals(2, lines(child, "went on: ").size(), child::output);
+            // The last one's line may come after the end of main.
+            assertTrue(lines(child, "ferrowal could not log (java.lang.AssertionError: planted").size() >= 2, child::output);
+        }
+    }
+
+    @Test
     void aPanicIsAnExceptionAndTheLogTakesNoMoreWrites() {
+        panic("panic");
+    }
+
+    /** The closed instance still has its number, and must not pass its panic on. */
+    @Test
+    void aPanicIsOverAfterACloseThatAllowsWrites() {
+        panic("panicAfterClose");
+    }
+
+    private void panic(String program) {
         String tail = "; the log takes no more writes until it is opened again";
         String head = "internal error in ferrowal (please report it): ";
         try (Child child = Child.plain(Program.class,
-                List.of("-Dferrowal.native.path=" + System.getProperty("ferrowal.test.hooks")), "panic", log())) {
+                List.of("-Dferrowal.native.path=" + System.getProperty("ferrowal.test.hooks")), program, log())) {
             assertEquals(0, child.exit(BOUND), child::output);
             List<String> panics = lines(child, "panic: NativePanicException: ");
             assertEquals(2, panics.size(), child::output);

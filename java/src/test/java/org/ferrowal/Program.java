@@ -11,6 +11,10 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.concurrent.CountDownLatch;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
 import java.util.stream.Stream;
 
 /** What the tests run in JVMs of their own. Prints what it sees, one line each. */
@@ -28,7 +32,13 @@ public final class Program {
                 fail(Path.of(args[1]));
                 break;
             case "panic":
-                panic(Path.of(args[1]));
+                panic(options(Path.of(args[1])));
+                break;
+            case "panicAfterClose":
+                panic(options(Path.of(args[1])).writeAfterClose(true));
+                break;
+            case "backend":
+                backend(Path.of(args[1]));
                 break;
             case "loaders":
                 loaders(args[1]);
@@ -77,9 +87,9 @@ public final class Program {
         }
     }
 
-    private static void panic(Path dir) {
-        Log log = Log.open(options(dir));
-        Log sibling = Log.open(options(dir));
+    private static void panic(LogOptions options) {
+        Log log = Log.open(options);
+        Log sibling = Log.open(options);
         RecordLocation location = log.append(ByteBuffer.wrap(new byte[] {42}), 1);
         say("panic", () -> TestHooks.panicInLog(log.id, true));
         say("panic", () -> TestHooks.panicInLog(log.id, false));
@@ -88,8 +98,67 @@ public final class Program {
         say("read", () -> System.out.println("read: " + log.read(location).get()));
         log.close();
         sibling.close();
-        try (Log again = Log.open(options(dir))) {
+        try (Log again = Log.open(options)) {
             say("again", () -> System.out.println("again: " + again.append(ByteBuffer.allocate(1), 1).length()));
+        }
+    }
+
+    /** A logging backend that is stuck, and then one that throws, while logs are used. */
+    private static void backend(Path dir) throws InterruptedException {
+        CountDownLatch stuck = new CountDownLatch(1);
+        CountDownLatch release = new CountDownLatch(1);
+        CountDownLatch thrown = new CountDownLatch(3);
+        Handler handler = new Handler() {
+            @Override
+            public void publish(LogRecord line) {
+                if (!line.getMessage().contains("planted") || !Thread.currentThread().getName().equals("ferrowal-log")) {
+                    return;
+                }
+                if (stuck.getCount() > 0) {
+                    stuck.countDown();
+                    try {
+                        release.await();
+                    } catch (InterruptedException e) {
+                        throw new AssertionError(e);
+                    }
+                } else {
+                    thrown.countDown();
+                    throw new AssertionError("planted failure of the backend");
+                }
+            }
+
+            @Override
+            public void flush() {
+                // Nothing is kept.
+            }
+
+            @Override
+            public void close() {
+                // Nothing is held.
+            }
+        };
+        Logger.getLogger("org.ferrowal").addHandler(handler);
+        Log log = Log.open(options(dir));
+        say("panic", () -> TestHooks.panicInLog(log.id, false));
+        stuck.await();
+        use(dir.resolveSibling("stuck"));
+        release.countDown();
+        // No call of ours is there to drain: the thread itself lives through each.
+        for (long left = thrown.getCount(); left > 0; left--) {
+            say("panic", () -> TestHooks.panicInLog(log.id, false));
+            while (thrown.getCount() >= left) {
+                Thread.onSpinWait();
+            }
+        }
+        use(dir.resolveSibling("throwing"));
+        log.close();
+        System.out.println("end of main");
+    }
+
+    private static void use(Path dir) {
+        try (Log log = Log.open(options(dir)); Records records = log.scan()) {
+            log.append(ByteBuffer.allocate(10), 1);
+            System.out.println("went on: " + records.hasNext());
         }
     }
 

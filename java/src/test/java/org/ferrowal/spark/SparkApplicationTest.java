@@ -196,6 +196,11 @@ class SparkApplicationTest {
             app.kill();
         }
         assertTrue(acknowledged().size() >= 100, "little was acknowledged: " + acknowledged().size());
+        // Blocks of the executors that went were read by handle on others: only an executor says this, and only then.
+        String executors = Files.readString(Path.of(System.getProperty("ferrowal.test.work"),
+            "executors-" + temp.getFileName() + ".log"));
+        assertTrue(executors.contains("from write ahead log, record handle"), "no block was read by handle; seed " + seed);
+        keepExecutorOutput();
     }
 
     private boolean hasGrown(int before) {

@@ -104,6 +104,12 @@ class SparkOptionsTest {
         assertTrue(driver.contains("maxFailures=5, rollingInterval=7000"), driver);
         String receivers = SparkOptions.of(conf, LogOptions.Role.RECEIVERS).log().toString();
         assertTrue(receivers.contains("maxFailures=3, rollingInterval=60000"), receivers);
+        conf.set("spark.streaming.receiver.writeAheadLog.rollingIntervalSecs", "0");
+        String shortest = SparkOptions.of(conf, LogOptions.Role.RECEIVERS).log().toString();
+        assertTrue(shortest.contains("rollingInterval=1000,"), shortest);
+        conf.set("spark.streaming.receiver.writeAheadLog.rollingIntervalSecs", "-1");
+        assertEquals("spark.streaming.receiver.writeAheadLog.rollingIntervalSecs=-1: must be a whole number from 0 on",
+            assertThrows(IllegalArgumentException.class, () -> new ReceiverWriteAheadLog(conf)).getMessage());
         conf.set("spark.streaming.driver.writeAheadLog.maxFailures", "0");
         assertEquals("spark.streaming.driver.writeAheadLog.maxFailures=0: must be a whole number from 1 on",
             assertThrows(IllegalArgumentException.class, () -> new DriverWriteAheadLog(conf)).getMessage());
