@@ -179,3 +179,20 @@ fn a_mark_follows_every_silence() {
         await_mark(dir.path(), &last);
     }
 }
+
+#[test]
+fn files_that_are_deleted_under_the_log_are_noticed_by_the_next_write() {
+    for role in [Role::Driver, Role::Receivers] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path(), role);
+        let first = log.append(b"lost", 1).unwrap();
+        fs::remove_file(segment_file(dir.path(), role, &first)).unwrap();
+        // It goes on in another file, and what is lost is not passed over afterwards.
+        let second = log.append(b"kept", 2).unwrap();
+        assert!(second.segment > first.segment);
+        assert_eq!(log.read(&second).unwrap(), b"kept");
+        log.close().unwrap();
+        let found: Vec<_> = open(dir.path(), role).scan().unwrap().collect();
+        assert!(matches!(found.last(), Some(Err(Error::Corrupt { .. }))), "{found:?}");
+    }
+}

@@ -56,7 +56,7 @@ impl Remains {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(writer, newest);
         if damaged {
             log::warn!(
-                "the dead writer {writer} left damage, and is kept: look at it with salvage, then remove its directory"
+                "the dead writer {writer} left damage, and is kept: nothing of it is deleted; once no batch needs its records any more, its directory (receivers/{writer}) may be removed by hand"
             );
         }
         if newest.is_none_or(|t| t >= threshold) {

@@ -171,8 +171,9 @@ fn settle_segment(
             None => None,
         }
     };
-    if groups.is_empty() && behind.is_none() && segment.header_checks && id > analysis.low_water {
-        // Prepared ahead of need, and never written to.
+    let unused = groups.is_empty() && behind.is_none() && footer.is_none();
+    if unused && segment.header_checks && id > analysis.low_water {
+        // Prepared ahead of need, and never written to, not even by an earlier recovery.
         storage.delete(&[id])?;
         return Ok(false);
     }

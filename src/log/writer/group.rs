@@ -152,6 +152,11 @@ impl Group {
         slot.clone().unwrap_or_else(|| Err(Error::Internal("a group was let go without an answer".into())))
     }
 
+    /// Whether every seat was abandoned, so that nobody waits here.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.large.is_none() && self.seats_filled.load(Ordering::SeqCst) == 0 && !self.copies.any()
+    }
+
     /// Takes the group's bytes to encode and write them; every copy must be done.
     pub(crate) fn take_bytes(&self) -> GroupBytes {
         GroupBytes(std::mem::take(&mut *self.staged()))
@@ -255,11 +260,6 @@ impl Filling {
 
     pub(crate) fn has_room(&self, length: u32) -> bool {
         self.seats < MOST_FRAMES && FrameHeader::footprint(length) <= self.rest.len() as u64
-    }
-
-    /// Whether every seat was abandoned.
-    pub(crate) fn nobody_waits(&self) -> bool {
-        self.group.seats_filled.load(Ordering::SeqCst) == 0 && !self.group.copies.any()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -348,7 +348,12 @@ impl Run {
         }
         let left = self.callers.len();
         assert!(left == 0, "seed {}: {left} callers hang", self.seed);
-        assert!(!self.with(|core| core.is_uncovered()), "seed {}: silence, and no mark", self.seed);
+        assert!(
+            !self.with(|core| core.is_uncovered()),
+            "seed {}: silence, and no mark: {}",
+            self.seed,
+            self.with(|core| core.trouble())
+        );
         seen.settled += 1;
     }
 

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::IoSlice,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -311,7 +312,7 @@ impl SegmentWrite for LocalSegment {
     fn write(&self, offset: u64, bytes: &mut [IoSlice<'_>], barrier: Barrier) -> Result<()> {
         fs::write_at(&self.file, &self.path, offset, bytes)?;
         match barrier {
-            Barrier::Yes => fs::sync_data(&self.file, &self.path),
+            Barrier::Yes => fs::sync_data(&self.file, &self.path).and_then(|()| self.still_named()),
             Barrier::No => Ok(()),
         }
     }
@@ -323,6 +324,18 @@ struct LocalReader {
     file: File,
     path: PathBuf,
     _hold: Hold,
+}
+
+impl LocalSegment {
+    /// A file that was deleted under the log takes writes and barriers, and keeps nothing.
+    fn still_named(&self) -> Result<()> {
+        let links = self.file.metadata().map_err(|e| Error::io("look at", self.path.display(), e))?.nlink();
+        if links > 0 {
+            return Ok(());
+        }
+        let why = "the file was deleted while the log was open, and what was in it is lost";
+        Err(Error::io("write to", self.path.display(), std::io::Error::other(why)))
+    }
 }
 
 impl SegmentRead for LocalReader {

@@ -47,9 +47,8 @@ impl Core {
             }
         }
         // The last record's group is durable, but nothing after it says so yet.
-        let silent = self.queue.is_empty()
-            && self.flying.is_empty()
-            && self.filling.as_ref().is_none_or(Filling::nobody_waits);
+        let waiting = self.queue.iter().map(|q| &q.group).chain(self.filling.as_ref().map(Filling::group));
+        let silent = self.flying.is_empty() && waiting.into_iter().all(|g| g.is_abandoned());
         if self.last_record >= self.covered && !self.closing && self.failing.is_none() {
             let due = self.last_write.map_or(now, |t| t + self.config.idle_mark);
             if now < due {

@@ -282,6 +282,20 @@ impl Core {
         self.segments.low_water()
     }
 
+    /// What keeps the machine from going on, for a test that fails.
+    #[cfg(test)]
+    pub(crate) fn trouble(&self) -> String {
+        format!(
+            "failing {:?}, queue {}, flying {}, mark {:?}, filling {}, round {:?}",
+            self.failing,
+            self.queue.len(),
+            self.flying.len(),
+            self.mark.as_ref().map(|m| (m.submitted, m.frees)),
+            self.filling.is_some(),
+            self.cleaning.round
+        )
+    }
+
     /// Whether nothing says yet that the last record's group was durable.
     #[cfg(test)]
     pub(crate) fn is_uncovered(&self) -> bool {
