@@ -19,7 +19,7 @@ use crate::{
 /// Names of files that were segments begin with this.
 const SPARE: &str = "spare-";
 /// Files that are kept to be used again.
-const SPARES: usize = 2;
+const SPARES: usize = 8;
 const RESERVE: &str = "reserve";
 const RESERVE_BYTES: u64 = 1 << 20;
 /// A volume that is nearly full still gives segments of this size.
