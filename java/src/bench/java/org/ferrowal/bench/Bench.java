@@ -31,7 +31,7 @@ public final class Bench implements Callable<Integer> {
     @Option(names = "--rounds", defaultValue = "5",
         description = "Counted rounds of each row; one uncounted round comes first (default ${DEFAULT-VALUE}).")
     private int rounds;
-    @Option(names = "--seconds", defaultValue = "1", description = "Length of a round (default ${DEFAULT-VALUE}).")
+    @Option(names = "--seconds", defaultValue = "3", description = "Length of a round (default ${DEFAULT-VALUE}).")
     private double seconds;
     @Option(names = "--dir", description = "Where the logs are written: on the device to measure "
         + "(default build/bench/work). A directory of the benchmark's own is made there and deleted at the end.")
