@@ -5,7 +5,7 @@
 //! * no lock is held while work is carried out;
 //! * nobody waits for a timer when there is work: a waiter always asks the machine before it parks, and whoever
 //!   finishes a piece of work pokes a waiter of the next one;
-//! * one wake-up call a group, however many wait for it;
+//! * one call wakes all who wait for a group when it is answered, however many they are;
 //! * if whoever carries out work panics, everybody who waits gets an error ([`Machine::crash`]).
 
 use std::{
