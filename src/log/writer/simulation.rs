@@ -246,11 +246,13 @@ impl Run {
         if self.random.percent(3) {
             // Its source threw: the seat becomes a void frame, and the record is refused.
             drop(seat);
+            self.say(|| format!("refused {record}"));
             self.records[record].fate = Fate::Failed(0);
             return;
         }
         seat.payload().copy_from_slice(&self.records[record].bytes);
         let (group, index) = seat.fill();
+        self.say(|| format!("filled {record} of {}", address(&group)));
         self.callers.push(Caller::Waiting { record, group, index });
     }
 
@@ -320,7 +322,10 @@ impl Run {
                 let writes = self.pending.iter().filter(|(op, _)| matches!(op, Op::Write { .. })).count();
                 seen.several_in_flight += u64::from(writes > 1);
             }
-            Step::Idle(until) => drop(self.parked.insert(thread, until)),
+            Step::Idle(until) => {
+                self.say(|| format!("{worker:?} ({thread}) sleeps {}", until.is_some()));
+                self.parked.insert(thread, until);
+            }
         }
     }
 
@@ -341,6 +346,8 @@ impl Run {
             } else {
                 let next = self.parked.values().flatten().filter(|t| **t > self.now).min().copied();
                 match next {
+                    // A copy that takes its time keeps others asleep; it ends without anybody's help.
+                    _ if self.callers.iter().any(|c| matches!(c, Caller::Copying { .. })) => {}
                     Some(t) if t < until => self.now = t,
                     _ => break,
                 }
