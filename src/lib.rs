@@ -33,5 +33,5 @@ mod storage;
 pub use error::{Error, Result};
 pub use handle::RecordHandle;
 pub use log::{Log, RecordSource, Scan};
-pub use options::{Options, Recovery, Role};
+pub use options::{BarrierMethod, Durability, Options, Recovery, Role};
 pub use report::{Finding, RecoveryReport};

@@ -1,6 +1,6 @@
 //! How a log is opened.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::error::{Error, Result};
 
@@ -26,6 +26,43 @@ pub enum Recovery {
     Salvage,
 }
 
+/// What an acknowledged record survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Durability {
+    /// A power cut: the record is on the device.
+    #[default]
+    Device,
+    /// The death of the process, by `kill -9` too, but no power cut and no crash of the kernel: the record is in the page
+    /// cache. After a power cut the log is a prefix of what was acknowledged.
+    Os,
+}
+
+/// How a record is made durable on a local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum BarrierMethod {
+    /// The fastest of the others, measured for a few milliseconds at the first use of a device.
+    #[default]
+    Auto,
+    /// Through the page cache, then `fdatasync`. Works everywhere.
+    Fdatasync,
+    /// Past the page cache (`O_DIRECT`), then `fdatasync`.
+    Direct,
+    /// Past the page cache by writes that are durable on return (`O_DIRECT`, `RWF_DSYNC`): the only one that lets several
+    /// groups be at the device at once.
+    Dsync,
+}
+
+impl fmt::Display for BarrierMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BarrierMethod::Auto => "auto",
+            BarrierMethod::Fdatasync => "fdatasync",
+            BarrierMethod::Direct => "direct",
+            BarrierMethod::Dsync => "dsync",
+        })
+    }
+}
+
 /// Options of [`Log::open`](crate::Log::open). All have defaults but the directory and the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,6 +73,10 @@ pub struct Options {
     pub role: Role,
     /// What recovery does about damage.
     pub recovery: Recovery,
+    /// What an acknowledged record survives.
+    pub durability: Durability,
+    /// How a record is made durable on a local disk.
+    pub barrier: BarrierMethod,
     /// Full size of a segment in bytes, header and footer included; the first one is small and sizes double up to this.
     /// 1 MiB to 1 TiB, default 64 MiB.
     pub segment_size: u64,
@@ -69,6 +110,8 @@ impl Options {
             dir: dir.into(),
             role,
             recovery: Recovery::Default,
+            durability: Durability::Device,
+            barrier: BarrierMethod::Auto,
             segment_size: 64 << 20,
             rolling_interval: Duration::from_secs(60),
             max_failures: 3,

@@ -9,7 +9,7 @@ use jni::{
 use uuid::Uuid;
 
 use super::error::Failure;
-use crate::{Error, Options, RecordHandle, Recovery, RecoveryReport, Role};
+use crate::{BarrierMethod, Durability, Error, Options, RecordHandle, Recovery, RecoveryReport, Role};
 
 /// How many longs a handle is: log (2), writer (2), segment, offset, length and crc in one, version.
 const HANDLE_LONGS: usize = 8;
@@ -43,6 +43,20 @@ pub(super) fn options(env: &mut Env<'_>, pairs: &JObjectArray<'_, JString<'_>>) 
         "salvage" => Recovery::Salvage,
         other => {
             return Err(config(format!("{other:?} is not a recovery policy: strict, default or salvage")));
+        }
+    };
+    options.durability = match text("durability")?.as_str() {
+        "device" => Durability::Device,
+        "os" => Durability::Os,
+        other => return Err(config(format!("{other:?} is not a durability: device or os"))),
+    };
+    options.barrier = match text("barrier")?.as_str() {
+        "auto" => BarrierMethod::Auto,
+        "fdatasync" => BarrierMethod::Fdatasync,
+        "direct" => BarrierMethod::Direct,
+        "dsync" => BarrierMethod::Dsync,
+        other => {
+            return Err(config(format!("{other:?} is not a barrier: auto, fdatasync, direct or dsync")));
         }
     };
     options.allow_network_lock = match text("allowNetworkLock")?.as_str() {

@@ -221,7 +221,7 @@ impl Log {
     /// # Errors
     /// If it is there and cannot be read.
     pub fn overrides(dir: &Path) -> Result<Option<Vec<u8>>> {
-        LocalHome::new(dir, true).small_file(OVERRIDES)
+        LocalHome::new(&Options::new(dir, crate::Role::Receivers)).small_file(OVERRIDES)
     }
 
     /// Whether this is the instance's first operation.

@@ -184,7 +184,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn new(options: Options) -> Shared {
-        let home = LocalHome::new(&options.dir, options.allow_network_lock);
+        let home = LocalHome::new(&options);
         Shared::with_home(options, Arc::new(home))
     }
 

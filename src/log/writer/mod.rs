@@ -40,7 +40,7 @@ use crate::{
     error::{Error, Result},
     format::{FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, Place, SegmentHeader, VERSION, pad_to},
     handle::RecordHandle,
-    options::Options,
+    options::{Durability, Options},
     storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
 };
 
@@ -125,6 +125,7 @@ impl Writer {
             place: storage.place(),
             block: traits.block,
             in_flight: traits.in_flight,
+            durable: options.durability == Durability::Device,
             segment_size: options.segment_size,
             rolling_interval: options.rolling_interval,
             max_failures: options.max_failures,
@@ -269,9 +270,10 @@ impl Shared {
         let Some(large) = group.large else { return Err(Error::Internal("not a large record".into())) };
         let mut failure = None;
         self.commit.drive(Worker::Member(address(group)), &group.gate, |op| match op {
-            Op::Write { group: theirs, segment, stamp } if Arc::ptr_eq(&theirs, group) => {
+            Op::Write { group: theirs, segment, stamp, barrier } if Arc::ptr_eq(&theirs, group) => {
                 let sequence = stamp.sequence;
-                let result = write_large(segment.as_ref(), &stamp, large, self.block, &mut buffers, source);
+                let result =
+                    write_large(segment.as_ref(), (&stamp, barrier), large, self.block, &mut buffers, source);
                 self.say(&result);
                 let result = result.map(|(placed, written, source_failure)| {
                     failure = source_failure;
@@ -309,9 +311,9 @@ impl Shared {
     /// Carries out one operation. Failures go back to the machine, which decides; here they are only told.
     fn carry_out(&self, op: Op) -> Outcome {
         match op {
-            Op::Write { group, segment, stamp } => {
+            Op::Write { group, segment, stamp, barrier } => {
                 let sequence = stamp.sequence;
-                let result = write_group(segment.as_ref(), &group, &stamp);
+                let result = write_group(segment.as_ref(), &group, &stamp, barrier);
                 self.say(&result);
                 Outcome::Written { sequence, result }
             }
@@ -380,12 +382,16 @@ impl Shared {
 }
 
 /// Encodes a group for its place and makes it durable.
-fn write_group(segment: &dyn SegmentWrite, group: &Group, stamp: &Stamp) -> Result<(Placed, Written)> {
+fn write_group(
+    segment: &dyn SegmentWrite,
+    group: &Group,
+    stamp: &Stamp,
+    barrier: Barrier,
+) -> Result<(Placed, Written)> {
     group.copies.await_all();
     let mut bytes = group.take_bytes();
     let placed = bytes.encode(stamp);
-    let written =
-        segment.write(stamp.offset, &mut [IoSlice::new(bytes.encoded(stamp.footprint))], Barrier::Yes);
+    let written = segment.write(stamp.offset, &mut [IoSlice::new(bytes.encoded(stamp.footprint))], barrier);
     group.put_bytes(bytes);
     written.map(|()| placed)
 }
@@ -394,7 +400,7 @@ fn write_group(segment: &dyn SegmentWrite, group: &Group, stamp: &Stamp) -> Resu
 /// device says that there is a group. If the source fails, an empty group takes the sequence.
 fn write_large(
     segment: &dyn SegmentWrite,
-    stamp: &Stamp,
+    (stamp, barrier): (&Stamp, Barrier),
     large: Large,
     block: u32,
     buffers: &mut [BytesMut; 2],
@@ -438,6 +444,6 @@ fn write_large(
         ([].into(), 0, block as usize)
     };
     first[..GROUP_HEADER].copy_from_slice(&stamp.header(bytes, frames.len() as u32, &written));
-    segment.write(stamp.offset, &mut [IoSlice::new(&first[..end])], Barrier::Yes)?;
+    segment.write(stamp.offset, &mut [IoSlice::new(&first[..end])], barrier)?;
     Ok((Placed { place: stamp.place, offset: stamp.offset, frames }, written, failure))
 }

@@ -134,6 +134,13 @@ impl Segments {
         self.list.iter().filter(|s| s.base > 0 && s.state != State::Doomed).map(|s| s.base).min()
     }
 
+    /// The sequence below which everything lies in segments that are sealed, and so durable whatever the barriers.
+    pub(crate) fn synced(&self, acked: u64) -> u64 {
+        let open =
+            self.list.iter().filter(|s| s.base > 0 && !matches!(s.state, State::Sealed | State::Doomed));
+        open.map(|s| s.base).min().unwrap_or(acked).min(acked)
+    }
+
     /// The size that the next segment should have.
     pub(crate) fn wish(&self, most: u64) -> u64 {
         self.wish.min(most)
@@ -203,7 +210,7 @@ impl Segments {
     /// The oldest segment that needs a footer, with what the footer says and where it goes.
     pub(crate) fn next_to_seal(
         &mut self,
-        acked: u64,
+        (acked, durable): (u64, u64),
         threshold: i64,
         block: u32,
     ) -> Option<(Place, Footer, u64)> {
@@ -222,7 +229,7 @@ impl Segments {
             next,
             min_time: segment.min_time,
             max_time: segment.max_time,
-            watermark: acked,
+            watermark: durable,
             threshold,
             low_water,
             first: oldest,

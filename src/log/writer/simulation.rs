@@ -385,7 +385,7 @@ impl Run {
     fn carry_out(&mut self, op: Op) -> Outcome {
         let shared = self.shared.as_ref().expect("open");
         match op {
-            Op::Write { group, segment, stamp } if group.large.is_some() => {
+            Op::Write { group, segment, stamp, barrier } if group.large.is_some() => {
                 let caller = self.callers.iter_mut().find_map(|c| match c {
                     Caller::Large { record, group: theirs, buffers } if Arc::ptr_eq(theirs, &group) => {
                         Some((*record, buffers.as_mut()?))
@@ -396,7 +396,8 @@ impl Run {
                 let mut source = Slice(&self.records[record].bytes);
                 assert!(!source.is_empty());
                 let large = group.large.expect("large");
-                let result = write_large(segment.as_ref(), &stamp, large, 4096, buffers, &mut source);
+                let result =
+                    write_large(segment.as_ref(), (&stamp, barrier), large, 4096, buffers, &mut source);
                 Outcome::Written {
                     sequence: stamp.sequence,
                     result: result.map(|(placed, written, _)| (placed, written)),

@@ -12,14 +12,13 @@ use rustix::{
     io::Errno,
 };
 
+use super::direct;
 use crate::error::{Error, Result};
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 /// Zeros are written in pieces of this many bytes.
 const ZEROS: usize = 1 << 20;
-/// What direct I/O wants of memory, and more.
-const DIRECT_ALIGN: usize = 4096;
 
 /// Makes a new file; the name must be free.
 pub(super) fn create_new(path: &Path) -> Result<File> {
@@ -134,11 +133,9 @@ pub(super) fn read_two_at(
 /// Past the page cache where the file system allows it: the copies of the zeros there would take memory and processor time
 /// from those who write records meanwhile.
 pub(super) fn zero(file: &File, path: &Path, size: u64) -> Result<()> {
-    let memory = vec![0u8; ZEROS + DIRECT_ALIGN];
-    let skip = memory.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
+    let (memory, skip) = direct::aligned_zeros(ZEROS);
     let zeros = &memory[skip..skip + ZEROS];
-    let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-    let direct = OpenOptions::new().write(true).custom_flags(flags).open(path).ok();
+    let direct = direct::open_direct(path).ok();
     let mut at = 0;
     while at < size {
         let n = (size - at).min(ZEROS as u64) as usize;

@@ -9,6 +9,7 @@
 //! <dir>/quarantine/              copies of damaged bytes, never deleted by us
 //! ```
 
+mod direct;
 mod fs;
 mod lock;
 mod segments;
@@ -23,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use once_cell::sync::Lazy;
+use once_cell::sync::{Lazy, OnceCell};
 use rustix::fs::Access;
 use uuid::Uuid;
 
@@ -32,7 +33,10 @@ use self::{
     segments::{LocalStorage, Reading},
 };
 use super::{Claim, Home, Storage, Which};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    options::{BarrierMethod, Durability, Options},
+};
 
 const ID: &str = "ferrowal.id";
 const REMOVED: &str = "removed";
@@ -49,15 +53,24 @@ static READING: Lazy<Arc<Reading>> = Lazy::new(Arc::default);
 pub(crate) struct LocalHome {
     dir: PathBuf,
     allow_network_lock: bool,
+    /// The method that was asked for, and, once there is a writer, the one that was chosen.
+    barrier: BarrierMethod,
+    chosen: Arc<OnceCell<BarrierMethod>>,
     warned: AtomicBool,
     reading: Arc<Reading>,
 }
 
 impl LocalHome {
-    pub(crate) fn new(dir: &Path, allow_network_lock: bool) -> LocalHome {
+    pub(crate) fn new(options: &Options) -> LocalHome {
         LocalHome {
-            dir: dir.to_owned(),
-            allow_network_lock,
+            dir: options.dir.clone(),
+            allow_network_lock: options.allow_network_lock,
+            // Nothing but marks is synced then.
+            barrier: match options.durability {
+                Durability::Device => options.barrier,
+                Durability::Os => BarrierMethod::Fdatasync,
+            },
+            chosen: Arc::default(),
             warned: AtomicBool::new(false),
             reading: READING.clone(),
         }
@@ -197,7 +210,7 @@ impl Home for LocalHome {
     }
 
     fn storage(&self, which: Which) -> Arc<dyn Storage> {
-        Arc::new(LocalStorage::new(self.writer_dir(which), self.reading.clone()))
+        Arc::new(LocalStorage::new(self.writer_dir(which), self.reading.clone(), self.chosen.clone()))
     }
 
     fn claim(&self, which: Which, wait: Duration) -> Result<Box<dyn Claim>> {
@@ -205,6 +218,8 @@ impl Home for LocalHome {
             let dir = self.make_writer_dir(which)?;
             if let Some(claim) = lock::take(&dir, wait.max(lock::MOMENT))? {
                 segments::sweep(&dir)?;
+                // Only who writes needs it, and may make files.
+                self.chosen.get_or_try_init(|| direct::choose(&dir, self.barrier))?;
                 return Ok(Box::new(claim));
             }
         }

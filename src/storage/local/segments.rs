@@ -9,10 +9,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::fs;
+use once_cell::sync::OnceCell;
+
+use super::{direct::SyncedFile, fs};
 use crate::{
     error::{Error, Result},
     format::{BLOCK, pad_to},
+    options::BarrierMethod,
     storage::{Barrier, Header, Listed, Preallocate, SegmentRead, SegmentWrite, Space, Storage, Traits},
 };
 
@@ -31,6 +34,8 @@ const SHARE: u64 = 4;
 pub(super) struct LocalStorage {
     dir: PathBuf,
     reading: Arc<Reading>,
+    /// Set once there is a writer.
+    method: Arc<OnceCell<BarrierMethod>>,
 }
 
 /// The files that readers of this process have open: one that is read is never written again.
@@ -71,8 +76,16 @@ impl Drop for Hold {
 }
 
 impl LocalStorage {
-    pub(super) fn new(dir: PathBuf, reading: Arc<Reading>) -> LocalStorage {
-        LocalStorage { dir, reading }
+    pub(super) fn new(
+        dir: PathBuf,
+        reading: Arc<Reading>,
+        method: Arc<OnceCell<BarrierMethod>>,
+    ) -> LocalStorage {
+        LocalStorage { dir, reading, method }
+    }
+
+    fn method(&self) -> BarrierMethod {
+        self.method.get().copied().unwrap_or(BarrierMethod::Fdatasync)
     }
 
     fn path(&self, id: u64) -> PathBuf {
@@ -142,9 +155,7 @@ impl LocalStorage {
 
 impl Storage for LocalStorage {
     fn traits(&self) -> Traits {
-        // Buffered writes share one barrier, and the kernel reports a write-back error to only one of two concurrent
-        // barriers: so one group at a time.
-        Traits { block: BLOCK, in_flight: 1 }
+        Traits { block: BLOCK, in_flight: self.method().in_flight() }
     }
 
     fn place(&self) -> String {
@@ -210,6 +221,7 @@ impl Storage for LocalStorage {
         let finished = made.and_then(|(file, size, recycled)| {
             fs::write_at(&file, &temp, 0, &mut [IoSlice::new(&header(recycled))])?;
             fs::sync_data(&file, &temp)?;
+            let file = SyncedFile::open(&temp, self.method())?;
             fs::rename_new(&temp, &path)?;
             Ok(LocalSegment { file, path: path.clone(), size })
         });
@@ -299,7 +311,7 @@ impl Storage for LocalStorage {
 /// A segment's file, open.
 #[derive(Debug)]
 struct LocalSegment {
-    file: File,
+    file: SyncedFile,
     path: PathBuf,
     size: u64,
 }
@@ -310,9 +322,9 @@ impl SegmentWrite for LocalSegment {
     }
 
     fn write(&self, offset: u64, bytes: &mut [IoSlice<'_>], barrier: Barrier) -> Result<()> {
-        fs::write_at(&self.file, &self.path, offset, bytes)?;
+        self.file.write(&self.path, offset, bytes, barrier)?;
         match barrier {
-            Barrier::Yes => fs::sync_data(&self.file, &self.path).and_then(|()| self.still_named()),
+            Barrier::Yes => self.still_named(),
             Barrier::No => Ok(()),
         }
     }
@@ -329,7 +341,8 @@ struct LocalReader {
 impl LocalSegment {
     /// A file that was deleted under the log takes writes and barriers, and keeps nothing.
     fn still_named(&self) -> Result<()> {
-        let links = self.file.metadata().map_err(|e| Error::io("look at", self.path.display(), e))?.nlink();
+        let links =
+            self.file.file().metadata().map_err(|e| Error::io("look at", self.path.display(), e))?.nlink();
         if links > 0 {
             return Ok(());
         }

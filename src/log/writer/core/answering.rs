@@ -7,6 +7,7 @@ use crate::{
     commit::Wake,
     error::{Error, Result},
     log::writer::group::{Group, Placed},
+    storage::Barrier,
 };
 
 impl Core {
@@ -33,15 +34,17 @@ impl Core {
     pub(super) fn settle(&mut self, now: Instant) {
         while let Some(Flight { state: FlightState::Durable(written), .. }) = self.flying.front() {
             let written = *written;
-            let Some(Flight { queued, stamp, .. }) = self.flying.pop_front() else { break };
+            let Some(Flight { queued, stamp, barrier, .. }) = self.flying.pop_front() else { break };
             self.acked = stamp.sequence + 1;
             // A failure that is still to be dealt with is not forgotten for the success of an older group.
             if self.flying.iter().all(|f| f.state != FlightState::Failed) {
                 self.failing = None;
             }
             self.segments.acknowledge(stamp.place.segment, stamp.sequence, &written);
-            self.durable_low_water = self.durable_low_water.max(stamp.low_water);
-            self.durable_threshold = self.durable_threshold.max(stamp.threshold);
+            if barrier == Barrier::Yes {
+                self.durable_low_water = self.durable_low_water.max(stamp.low_water);
+                self.durable_threshold = self.durable_threshold.max(stamp.threshold);
+            }
             let all_covered = self.last_record < self.covered;
             self.covered = stamp.watermark;
             if written.records > 0 {

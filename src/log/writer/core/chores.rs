@@ -5,8 +5,9 @@ use std::time::Instant;
 use super::{Core, MARK_ROOM, Mark, Op, Queued, Ready, Worker};
 use crate::{
     commit::{Step, Wake},
-    format::GroupHeader,
+    format::{Footer, GroupHeader, Place},
     log::writer::{group::Filling, pool::for_a_mark},
+    storage::Barrier,
 };
 
 impl Core {
@@ -14,9 +15,7 @@ impl Core {
         if self.busy {
             return Step::Idle(None);
         }
-        if let Some((place, footer, at)) =
-            self.segments.next_to_seal(self.acked, self.thresholds.effective(), self.config.block)
-        {
+        if let Some((place, footer, at)) = self.next_to_seal() {
             self.busy = true;
             return Step::Do(Op::Seal { place, footer, at });
         }
@@ -49,7 +48,8 @@ impl Core {
         // The last record's group is durable, but nothing after it says so yet.
         let waiting = self.queue.iter().map(|q| &q.group).chain(self.filling.as_ref().map(Filling::group));
         let silent = self.flying.is_empty() && waiting.into_iter().all(|g| g.is_abandoned());
-        if self.last_record >= self.covered && !self.closing && self.failing.is_none() {
+        if self.config.durable && self.last_record >= self.covered && !self.closing && self.failing.is_none()
+        {
             let due = self.last_write.map_or(now, |t| t + self.config.idle_mark);
             if now < due {
                 again.push(due);
@@ -94,7 +94,8 @@ impl Core {
         mark.submitted = true;
         let Queued { group, frames, max_time } = &mark.queued;
         let queued = Queued { group: group.clone(), frames: *frames, max_time: *max_time };
-        self.submit(now, queued, footprint)
+        // With a barrier whatever the durability: segments are deleted on the strength of it.
+        self.submit(now, queued, footprint, Barrier::Yes)
     }
 
     pub(super) fn next_closing_step(&mut self, now: Instant) -> Step<Op> {
@@ -110,9 +111,7 @@ impl Core {
             return if self.config.prepare { Step::Idle(None) } else { self.next_chore(now) };
         }
         self.segments.retire();
-        if let Some((place, footer, at)) =
-            self.segments.next_to_seal(self.acked, self.thresholds.effective(), self.config.block)
-        {
+        if let Some((place, footer, at)) = self.next_to_seal() {
             self.busy = true;
             return Step::Do(Op::Seal { place, footer, at });
         }
@@ -127,5 +126,10 @@ impl Core {
         self.wakes.push(Wake::Open(self.drained.clone()));
         self.wakes.push(Wake::Open(self.housekeeper.clone()));
         Step::Idle(None)
+    }
+
+    fn next_to_seal(&mut self) -> Option<(Place, Footer, u64)> {
+        let durable = if self.config.durable { self.acked } else { self.segments.synced(self.acked) };
+        self.segments.next_to_seal((self.acked, durable), self.thresholds.effective(), self.config.block)
     }
 }

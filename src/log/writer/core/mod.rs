@@ -34,7 +34,7 @@ use crate::{
     error::{Error, Result},
     format::{Footer, FrameHeader, GROUP_HEADER, Place},
     log::threshold::Thresholds,
-    storage::{Poisoned, SegmentWrite, Space},
+    storage::{Barrier, Poisoned, SegmentWrite, Space},
 };
 
 /// How often a full volume is tried again; `clean` cuts it short.
@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) place: String,
     pub(crate) block: u32,
     pub(crate) in_flight: usize,
+    /// Whether every group has a barrier; otherwise only marks have.
+    pub(crate) durable: bool,
     pub(crate) segment_size: u64,
     pub(crate) rolling_interval: Duration,
     pub(crate) max_failures: u32,
@@ -66,7 +68,7 @@ pub(crate) struct Config {
 /// An operation to be carried out without the lock.
 #[derive(Debug)]
 pub(crate) enum Op {
-    Write { group: Arc<Group>, segment: Arc<Poisoned>, stamp: Stamp },
+    Write { group: Arc<Group>, segment: Arc<Poisoned>, stamp: Stamp, barrier: Barrier },
     Create { id: u64, space: Space },
     Seal { place: Place, footer: Footer, at: u64 },
     Delete { ids: Vec<u64> },
@@ -109,6 +111,7 @@ pub(crate) enum Reserved {
 struct Flight {
     queued: Queued,
     stamp: Stamp,
+    barrier: Barrier,
     state: FlightState,
 }
 

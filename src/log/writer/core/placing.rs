@@ -13,7 +13,7 @@ use crate::{
         group::Stamp,
         segments::{Segment, State},
     },
-    storage::{Poisoned, Preallocate, SegmentWrite, Space},
+    storage::{Barrier, Poisoned, Preallocate, SegmentWrite, Space},
 };
 
 impl Core {
@@ -36,7 +36,10 @@ impl Core {
         match if fits { None } else { self.next_segment(now, footprint) } {
             Some(step) => step,
             None => match self.queue.pop_front() {
-                Some(head) => self.submit(now, head, footprint),
+                Some(head) => {
+                    let barrier = if self.config.durable { Barrier::Yes } else { Barrier::No };
+                    self.submit(now, head, footprint, barrier)
+                }
                 None => Step::Idle(None),
             },
         }
@@ -95,9 +98,17 @@ impl Core {
         Op::Create { id: self.segments.take_id(), space: Space { wish, least, how, urgent } }
     }
 
-    pub(super) fn submit(&mut self, now: Instant, queued: Queued, footprint: u64) -> Step<Op> {
+    pub(super) fn submit(
+        &mut self,
+        now: Instant,
+        queued: Queued,
+        footprint: u64,
+        barrier: Barrier,
+    ) -> Step<Op> {
+        // Without barriers only what lies in sealed segments is known to be durable.
+        let known = if self.config.durable { self.acked } else { self.segments.synced(self.acked) };
         let (watermark, threshold, low_water) =
-            (self.acked, self.thresholds.effective(), self.segments.low_water());
+            (known, self.thresholds.effective(), self.segments.low_water());
         let (sequence, first) = (self.sequence, self.segments.first_sequence());
         let Some((active, write)) = self.segments.active_mut().and_then(|a| a.write.clone().map(|w| (a, w)))
         else {
@@ -118,10 +129,10 @@ impl Core {
             footprint,
         };
         let group = queued.group.clone();
-        self.flying.push_back(Flight { queued, stamp, state: FlightState::Writing });
+        self.flying.push_back(Flight { queued, stamp, barrier, state: FlightState::Writing });
         self.sequence += 1;
         self.last_write = Some(now);
-        Step::Do(Op::Write { group, segment: write, stamp })
+        Step::Do(Op::Write { group, segment: write, stamp, barrier })
     }
 
     pub(super) fn created(

@@ -31,9 +31,37 @@ public final class LogOptions {
         SALVAGE
     }
 
+    /** What an acknowledged record survives. */
+    public enum Durability {
+        /** A power cut: the record is on the device. */
+        DEVICE,
+        /**
+         * The death of the process, by {@code kill -9} too, but no power cut and no crash of the kernel: the record is in the
+         * page cache. After a power cut the log is a prefix of what was acknowledged.
+         */
+        OS
+    }
+
+    /** How a record is made durable on a local disk. */
+    public enum Barrier {
+        /** The fastest of the others, measured for a few milliseconds at the first use of a device. */
+        AUTO,
+        /** Through the page cache, then {@code fdatasync}. Works everywhere. */
+        FDATASYNC,
+        /** Past the page cache ({@code O_DIRECT}), then {@code fdatasync}. */
+        DIRECT,
+        /**
+         * Past the page cache by writes that are durable on return ({@code O_DIRECT}, {@code RWF_DSYNC}): the only one that
+         * lets several groups of records be at the device at once.
+         */
+        DSYNC
+    }
+
     private final Path dir;
     private final Role role;
     private Recovery recovery = Recovery.DEFAULT;
+    private Durability durability = Durability.DEVICE;
+    private Barrier barrier = Barrier.AUTO;
     private long segmentSize = 64L << 20;
     private long memory = 64L << 20;
     private int maxFailures = 3;
@@ -55,6 +83,8 @@ public final class LogOptions {
     private LogOptions copy() {
         LogOptions copy = new LogOptions(dir, role);
         copy.recovery = recovery;
+        copy.durability = durability;
+        copy.barrier = barrier;
         copy.segmentSize = segmentSize;
         copy.memory = memory;
         copy.maxFailures = maxFailures;
@@ -89,6 +119,30 @@ public final class LogOptions {
     public LogOptions recovery(Recovery recovery) {
         LogOptions copy = copy();
         copy.recovery = Objects.requireNonNull(recovery, "recovery");
+        return copy;
+    }
+
+    /**
+     * What an acknowledged record survives.
+     *
+     * @param durability {@link Durability#DEVICE} by default
+     * @return the options with it
+     */
+    public LogOptions durability(Durability durability) {
+        LogOptions copy = copy();
+        copy.durability = Objects.requireNonNull(durability, "durability");
+        return copy;
+    }
+
+    /**
+     * How records are made durable on a local disk. Without effect under {@link Durability#OS}.
+     *
+     * @param barrier {@link Barrier#AUTO} by default
+     * @return the options with it
+     */
+    public LogOptions barrier(Barrier barrier) {
+        LogOptions copy = copy();
+        copy.barrier = Objects.requireNonNull(barrier, "barrier");
         return copy;
     }
 
@@ -262,6 +316,8 @@ public final class LogOptions {
             "dir", dir.toString(),
             "role", role.name().toLowerCase(Locale.ROOT),
             "recovery", recovery.name().toLowerCase(Locale.ROOT),
+            "durability", durability.name().toLowerCase(Locale.ROOT),
+            "barrier", barrier.name().toLowerCase(Locale.ROOT),
             "segmentSize", Long.toString(segmentSize),
             "memory", Long.toString(memory),
             "maxFailures", Integer.toString(maxFailures),

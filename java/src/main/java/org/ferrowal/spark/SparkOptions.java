@@ -32,6 +32,8 @@ final class SparkOptions {
     private static final String PREFIX = "spark.ferrowal.";
     private static final String DIR = PREFIX + "dir";
     private static final String RECOVERY = PREFIX + "recovery";
+    private static final String DURABILITY = PREFIX + "durability";
+    private static final String BARRIER = PREFIX + "barrier";
     private static final String CLEAN_GRACE = PREFIX + "clean.grace";
     private static final String SEGMENT_SIZE = PREFIX + "segment.size";
     private static final String MEMORY = PREFIX + "memory";
@@ -40,7 +42,7 @@ final class SparkOptions {
     private static final String ALLOW_NETWORK = PREFIX + "lock.allowNetwork";
     private static final String LINGER = PREFIX + "linger";
     private static final String IDLE_MARK = PREFIX + "idleMark";
-    private static final List<String> KEYS = List.of(DIR, RECOVERY, CLEAN_GRACE, SEGMENT_SIZE, MEMORY, WRITE_TIMEOUT,
+    private static final List<String> KEYS = List.of(DIR, RECOVERY, DURABILITY, BARRIER, CLEAN_GRACE, SEGMENT_SIZE, MEMORY, WRITE_TIMEOUT,
         LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK);
 
     /** Overrides. */
@@ -76,7 +78,9 @@ final class SparkOptions {
         String side = role == LogOptions.Role.DRIVER ? "driver" : "receiver";
         LogOptions options = LogOptions.in(dir, role)
             .writeAfterClose(true)
-            .recovery(recovery(merged))
+            .recovery(choice(merged, RECOVERY, LogOptions.Recovery.DEFAULT))
+            .durability(choice(merged, DURABILITY, LogOptions.Durability.DEVICE))
+            .barrier(choice(merged, BARRIER, LogOptions.Barrier.AUTO))
             .cleanGrace(time(merged, CLEAN_GRACE, "10s"))
             .segmentSize(size(merged, SEGMENT_SIZE, "64m", 1L << 20, "1m", 1L << 40, "1t"))
             .memory(size(merged, MEMORY, "64m", 16L << 20, "16m", 1L << 40, "1t"))
@@ -189,18 +193,21 @@ final class SparkOptions {
         return merged;
     }
 
-    private static LogOptions.Recovery recovery(SparkConf conf) {
-        String value = conf.get(RECOVERY, "default");
-        switch (value) {
-            case "strict":
-                return LogOptions.Recovery.STRICT;
-            case "default":
-                return LogOptions.Recovery.DEFAULT;
-            case "salvage":
-                return LogOptions.Recovery.SALVAGE;
-            default:
-                throw new IllegalArgumentException(RECOVERY + "=" + value + ": must be strict, default or salvage");
+    /** One of the values of an enum, in lower case. */
+    private static <T extends Enum<T>> T choice(SparkConf conf, String key, T standard) {
+        String value = conf.get(key, "").trim();
+        if (value.isEmpty()) {
+            return standard;
         }
+        StringBuilder all = new StringBuilder();
+        for (T candidate : standard.getDeclaringClass().getEnumConstants()) {
+            String name = candidate.name().toLowerCase(Locale.ROOT);
+            if (name.equals(value)) {
+                return candidate;
+            }
+            all.append(all.length() == 0 ? "" : ", ").append(name);
+        }
+        throw new IllegalArgumentException(key + "=" + value + ": must be one of " + all);
     }
 
     private static Duration time(SparkConf conf, String key, String standard) {

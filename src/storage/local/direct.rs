@@ -1,0 +1,229 @@
+//! What makes bytes durable on a local disk, and which way is the fastest here.
+//!
+//! | method | a write with a barrier is | writes at once |
+//! |---|---|---|
+//! | [`Fdatasync`](BarrierMethod::Fdatasync) | a write to the page cache, and `fdatasync` | 1 |
+//! | [`Direct`](BarrierMethod::Direct) | a write past the page cache (`O_DIRECT`), and `fdatasync` | 1 |
+//! | [`Dsync`](BarrierMethod::Dsync) | one write past the page cache that is durable on return (`RWF_DSYNC`) | several |
+//!
+//! The kernel reports a write-back error to one of two concurrent `fdatasync` calls, so only the last method, where each
+//! write returns its own error, allows several at once. None is the fastest everywhere (drives differ by a factor of two
+//! either way), so they are measured where the log lies: the precedent is Artemis' `SyncCalculation`.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, IoSlice},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use once_cell::sync::Lazy;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::{Errno, ReadWriteFlags},
+};
+
+use super::fs;
+use crate::{
+    error::{Error, Result},
+    options::BarrierMethod,
+    storage::Barrier,
+};
+
+/// What direct I/O wants of memory, offsets and lengths, and more.
+pub(super) const ALIGN: usize = 4096;
+/// Writes that may be at the device at once, where each returns its own error. More gained nothing on the drives at
+/// hand: from 256 KiB up two fill the device, and smaller groups are better gathered.
+const IN_FLIGHT: usize = 4;
+
+/// Bytes of one write of the measurement, and of the file that it overwrites.
+const PROBE: usize = 64 << 10;
+const PROBE_SPAN: u64 = 1 << 20;
+const PROBES: usize = 12;
+/// A slow device is measured by fewer writes.
+const PROBE_TIME: Duration = Duration::from_millis(40);
+/// What several writes at once are worth: `Dsync` is taken even where a single one is this much slower, in percent.
+const WORTH: u32 = 15;
+
+/// Chosen methods, by device: what was measured once in a process holds for it.
+static CHOSEN: Lazy<Mutex<HashMap<u64, BarrierMethod>>> = Lazy::new(Mutex::default);
+
+impl BarrierMethod {
+    /// Groups that may be at the device at once.
+    pub(super) fn in_flight(self) -> usize {
+        match self {
+            BarrierMethod::Dsync => IN_FLIGHT,
+            BarrierMethod::Auto | BarrierMethod::Fdatasync | BarrierMethod::Direct => 1,
+        }
+    }
+
+    fn is_direct(self) -> bool {
+        matches!(self, BarrierMethod::Direct | BarrierMethod::Dsync)
+    }
+}
+
+/// A file that is written by one method.
+#[derive(Debug)]
+pub(super) struct SyncedFile {
+    file: File,
+    method: BarrierMethod,
+}
+
+impl SyncedFile {
+    /// Opens an existing file, whose header is durable, to be overwritten.
+    pub(super) fn open(path: &Path, method: BarrierMethod) -> Result<SyncedFile> {
+        let file = if method.is_direct() { open_direct(path)? } else { fs::open_write(path)? };
+        Ok(SyncedFile { file, method })
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Writes all of `bytes`; with a barrier, durably, and with them everything that was written before.
+    pub(super) fn write(
+        &self,
+        path: &Path,
+        offset: u64,
+        bytes: &mut [IoSlice<'_>],
+        barrier: Barrier,
+    ) -> Result<()> {
+        if self.method == BarrierMethod::Dsync {
+            // Pieces that no barrier was asked for, too: where the device takes durable writes (FUA), a later one says
+            // nothing of what its cache still holds of earlier ones.
+            return write_durably(&self.file, path, offset, bytes);
+        }
+        fs::write_at(&self.file, path, offset, bytes)?;
+        match barrier {
+            Barrier::Yes => fs::sync_data(&self.file, path),
+            Barrier::No => Ok(()),
+        }
+    }
+}
+
+/// Opens a file past the page cache.
+pub(super) fn open_direct(path: &Path) -> Result<File> {
+    rustix::fs::open(path, OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())
+        .map(File::from)
+        .map_err(|e| Error::io("open for direct I/O", path.display(), e.into()))
+}
+
+/// Writes all of `bytes` at `offset`, each part of them durable when its call returns.
+fn write_durably(file: &File, path: &Path, mut offset: u64, mut bytes: &mut [IoSlice<'_>]) -> Result<()> {
+    IoSlice::advance_slices(&mut bytes, 0);
+    while !bytes.is_empty() {
+        match rustix::io::pwritev2(file, bytes, offset, ReadWriteFlags::DSYNC) {
+            Ok(0) => return Err(Error::io("write", path.display(), io::ErrorKind::WriteZero.into())),
+            Ok(n) => {
+                offset += n as u64;
+                IoSlice::advance_slices(&mut bytes, n);
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(Error::io("durably write", path.display(), e.into())),
+        }
+    }
+    Ok(())
+}
+
+/// Memory that direct I/O takes: `length` bytes, found in the vector behind the offset.
+pub(super) fn aligned_zeros(length: usize) -> (Vec<u8>, usize) {
+    let memory = vec![0u8; length + ALIGN];
+    let skip = memory.as_ptr().align_offset(ALIGN).min(ALIGN);
+    (memory, skip)
+}
+
+/// The method to be used in `dir`: the one that was asked for, if it works there, or the best one.
+pub(super) fn choose(dir: &Path, asked: BarrierMethod) -> Result<BarrierMethod> {
+    let device =
+        std::fs::metadata(dir).map_err(|e| Error::io("look at", dir.display(), e)).map(|m| m.dev())?;
+    let known = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).get(&device).copied();
+    match (asked, known) {
+        (BarrierMethod::Fdatasync, _) => return Ok(asked),
+        (BarrierMethod::Auto, Some(method)) => return Ok(method),
+        (asked, Some(method)) if asked == method => return Ok(asked),
+        _ => {}
+    }
+    // Under the writer's lock; what a crash leaves is swept away.
+    let path = dir.join("probe.tmp");
+    fs::remove_quietly(&path);
+    let result = if asked == BarrierMethod::Auto {
+        measure(dir, &path)
+    } else {
+        make_probe(&path).and_then(|()| time(&path, asked, 1)).map(|_| asked).map_err(|e| {
+            Error::Config(format!(
+                "spark.ferrowal.barrier={asked} does not work in {}: {e}; leave the key out, and what works is measured",
+                dir.display()
+            ))
+        })
+    };
+    fs::remove_quietly(&path);
+    let method = match result {
+        Ok(method) => method,
+        // A volume that is full, or read-only, shows that where a segment is made; there is a barrier that always works.
+        Err(e) if asked == BarrierMethod::Auto => {
+            log::debug!("cannot measure barriers in {}: {e}", dir.display());
+            return Ok(BarrierMethod::Fdatasync);
+        }
+        Err(e) => return Err(e),
+    };
+    if asked == BarrierMethod::Auto {
+        CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).insert(device, method);
+    }
+    Ok(method)
+}
+
+fn make_probe(path: &Path) -> Result<()> {
+    let file = fs::create_new(path)?;
+    fs::reserve(&file, path, PROBE_SPAN)?;
+    fs::zero(&file, path, PROBE_SPAN)?;
+    fs::sync_data(&file, path)
+}
+
+fn measure(dir: &Path, path: &Path) -> Result<BarrierMethod> {
+    make_probe(path)?;
+    let buffered = time(path, BarrierMethod::Fdatasync, PROBES)?;
+    let mut best = (BarrierMethod::Fdatasync, buffered);
+    let mut told = format!("fdatasync {buffered:?}");
+    for method in [BarrierMethod::Direct, BarrierMethod::Dsync] {
+        match time(path, method, PROBES) {
+            Ok(took) => {
+                told += &format!(", {method} {took:?}");
+                let worth = if method == BarrierMethod::Dsync { WORTH } else { 0 };
+                if took * 100 < best.1 * (100 + worth) {
+                    best = (method, took);
+                }
+            }
+            Err(e) => told += &format!(", {method} not possible ({e})"),
+        }
+    }
+    log::info!(
+        "{}: barriers of {} KiB take {told}; using {} (spark.ferrowal.barrier sets another)",
+        dir.display(),
+        PROBE >> 10,
+        best.0
+    );
+    Ok(best.0)
+}
+
+/// The median time of a durable overwrite.
+fn time(path: &Path, method: BarrierMethod, most: usize) -> Result<Duration> {
+    let file = SyncedFile::open(path, method)?;
+    let (memory, skip) = aligned_zeros(PROBE);
+    let bytes = &memory[skip..skip + PROBE];
+    let began = Instant::now();
+    let mut times = Vec::with_capacity(most);
+    for i in 0..most as u64 {
+        let offset = i * PROBE as u64 % PROBE_SPAN;
+        let before = Instant::now();
+        file.write(path, offset, &mut [IoSlice::new(bytes)], Barrier::Yes)?;
+        times.push(before.elapsed());
+        if began.elapsed() > PROBE_TIME {
+            break;
+        }
+    }
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
+}
