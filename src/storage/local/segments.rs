@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     fs::File,
     io::IoSlice,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -341,9 +340,7 @@ struct LocalReader {
 impl LocalSegment {
     /// A file that was deleted under the log takes writes and barriers, and keeps nothing.
     fn still_named(&self) -> Result<()> {
-        let links =
-            self.file.file().metadata().map_err(|e| Error::io("look at", self.path.display(), e))?.nlink();
-        if links > 0 {
+        if fs::links(self.file.file(), &self.path)? > 0 {
             return Ok(());
         }
         let why = "the file was deleted while the log was open, and what was in it is lost";
