@@ -21,8 +21,10 @@ use std::{
 use rustix::{fs::Timespec, thread::futex};
 
 const OPEN: u32 = 1 << 31;
+/// A wait with an end this near is spent yielding.
+const YIELDS: Duration = Duration::from_micros(200);
 /// Polls before a waiter parks: a few microseconds, which is what a wake-up call costs.
-const SPINS: u32 = 200;
+const SPINS: u32 = 30;
 
 /// Where the members of a group wait: closed, then open for ever. A poke wakes one waiter to look for work.
 #[derive(Debug, Default)]
@@ -92,6 +94,15 @@ impl Gate {
                 return;
             }
             hint::spin_loop();
+        }
+        // A timer is no use for so short a wait; those who are waited for may need the processor.
+        if let Some(deadline) = deadline
+            && deadline.saturating_duration_since(Instant::now()) < YIELDS
+        {
+            while self.word.load(Ordering::Acquire) == seen && Instant::now() < deadline {
+                thread::yield_now();
+            }
+            return;
         }
         self.parked.fetch_add(1, Ordering::SeqCst);
         while self.word.load(Ordering::SeqCst) == seen {
@@ -221,12 +232,21 @@ impl<M: Machine> Commit<M> {
     }
 
     /// Carries out work as `worker` until `gate` opens.
-    pub(crate) fn drive(
+    pub(crate) fn drive(&self, worker: M::Worker, gate: &Gate, carry_out: impl FnMut(M::Op) -> M::Outcome) {
+        self.drive_after(worker, gate, None, carry_out);
+    }
+
+    /// The same; waits first, unless the gate's word is no longer what it was when there was nothing to do.
+    pub(crate) fn drive_after(
         &self,
         worker: M::Worker,
         gate: &Gate,
+        idle: Option<u32>,
         mut carry_out: impl FnMut(M::Op) -> M::Outcome,
     ) {
+        if let Some(seen) = idle {
+            gate.wait(seen, None);
+        }
         loop {
             let seen = gate.seen();
             if gate.is_open() {

@@ -266,6 +266,11 @@ impl Filling {
         self.seats == 0
     }
 
+    /// Seats so far.
+    pub(crate) fn seats(&self) -> usize {
+        self.seats
+    }
+
     /// Bytes from the header to the last frame.
     pub(crate) fn used(&self) -> u64 {
         self.used as u64

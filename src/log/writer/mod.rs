@@ -173,10 +173,13 @@ impl Writer {
             u32::try_from(length).ok().filter(|l| *l <= RecordHandle::MAX_LENGTH).ok_or_else(|| {
                 Error::Config(format!("a record of {length} bytes is over the limit of 2^31-1"))
             })?;
-        let deadline = Instant::now() + self.shared.write_timeout;
+        let began = Instant::now();
+        let deadline = began + self.shared.write_timeout;
         loop {
-            match self.shared.commit.with(|core| core.reserve(length, time))? {
-                Reserved::Seat(seat) => return self.shared.append_seat(seat, length, source),
+            match self.shared.commit.with(|core| core.reserve(began, length, time))? {
+                Reserved::Seat(seat, seen, look) => {
+                    return self.shared.append_seat(seat, (!look).then_some(seen), length, source);
+                }
                 Reserved::Large(group, buffers) => return self.shared.append_large(&group, buffers, source),
                 Reserved::Wait(space, seen) => {
                     if Instant::now() >= deadline {
@@ -243,6 +246,15 @@ impl Drop for Writer {
     }
 }
 
+/// Makes others look for work when a caller leaves without having looked.
+struct Successor<'a>(&'a Shared);
+
+impl Drop for Successor<'_> {
+    fn drop(&mut self) {
+        self.0.commit.with(Core::look_again);
+    }
+}
+
 impl Shared {
     fn keep_house(&self) {
         let gate = self.commit.with(|core| core.housekeeper.clone());
@@ -252,12 +264,17 @@ impl Shared {
     fn append_seat(
         &self,
         mut seat: Seat,
+        idle: Option<u32>,
         length: u32,
         source: &mut dyn RecordSource,
     ) -> Result<RecordHandle> {
+        // Others may rely on this caller to look for work; if its copy fails, or panics, one of them must.
+        let successor = Successor(self);
         source.copy(0, seat.payload())?;
         let (group, index) = seat.fill();
-        self.commit.drive(Worker::Member(address(&group)), &group.gate, |op| self.carry_out(op));
+        std::mem::forget(successor);
+        let worker = Worker::Member(address(&group));
+        self.commit.drive_after(worker, &group.gate, idle, |op| self.carry_out(op));
         self.handle(&group, index, length)
     }
 

@@ -59,7 +59,7 @@ struct Record {
 }
 
 enum Caller {
-    Copying { record: usize, seat: Seat },
+    Copying { record: usize, seat: Seat, idle: Option<u32> },
     Waiting { record: usize, group: Arc<Group>, index: usize },
     Large { record: usize, group: Arc<Group>, buffers: Option<[BytesMut; 2]> },
 }
@@ -226,8 +226,14 @@ impl Run {
         } as usize;
         let mut bytes = vec![number as u8; length];
         bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
-        match self.with(|core| core.reserve(length as u32, time)) {
-            Ok(Reserved::Seat(seat)) => self.callers.push(Caller::Copying { record: number, seat }),
+        match {
+            let now = self.now;
+            self.with(|core| core.reserve(now, length as u32, time))
+        } {
+            Ok(Reserved::Seat(seat, seen, look)) => {
+                let idle = (!look).then_some(seen);
+                self.callers.push(Caller::Copying { record: number, seat, idle });
+            }
             Ok(Reserved::Large(group, buffers)) => {
                 seen.large += 1;
                 self.callers.push(Caller::Large { record: number, group, buffers: Some(buffers) });
@@ -242,10 +248,11 @@ impl Run {
     /// A caller's copy is done (or fails).
     fn fill(&mut self) {
         let Some(i) = self.pick(|c| matches!(c, Caller::Copying { .. })) else { return };
-        let Caller::Copying { record, mut seat } = self.callers.swap_remove(i) else { return };
+        let Caller::Copying { record, mut seat, idle } = self.callers.swap_remove(i) else { return };
         if self.random.percent(3) {
             // Its source threw: the seat becomes a void frame, and the record is refused.
             drop(seat);
+            self.with(Core::look_again);
             self.say(|| format!("refused {record}"));
             self.records[record].fate = Fate::Failed(0);
             return;
@@ -253,6 +260,9 @@ impl Run {
         seat.payload().copy_from_slice(&self.records[record].bytes);
         let (group, index) = seat.fill();
         self.say(|| format!("filled {record} of {}", address(&group)));
+        if idle.is_some_and(|seen| group.gate.seen() == seen) {
+            self.parked.insert(record, None);
+        }
         self.callers.push(Caller::Waiting { record, group, index });
     }
 

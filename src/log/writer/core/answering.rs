@@ -6,7 +6,7 @@ use super::{Core, FAILURE_PAUSE, FULL_RETRY, Failing, Flight, FlightState, Phase
 use crate::{
     commit::Wake,
     error::{Error, Result},
-    log::writer::group::{Group, Placed},
+    log::writer::group::{Filling, Group, Placed},
     storage::Barrier,
 };
 
@@ -15,6 +15,7 @@ impl Core {
         let Some(flight) = self.flying.iter_mut().find(|f| f.stamp.sequence == sequence) else { return };
         match result {
             Ok((placed, written)) => {
+                self.gathering.took(now.saturating_duration_since(flight.submitted));
                 flight.state = FlightState::Durable(written);
                 flight.queued.group.answer(Ok(placed));
             }
@@ -32,6 +33,7 @@ impl Core {
 
     /// Answers what is durable in sequence; once a failure is the oldest and nothing is at the device, sends again.
     pub(super) fn settle(&mut self, now: Instant) {
+        let mut released = 0;
         while let Some(Flight { state: FlightState::Durable(written), .. }) = self.flying.front() {
             let written = *written;
             let Some(Flight { queued, stamp, barrier, .. }) = self.flying.pop_front() else { break };
@@ -58,7 +60,12 @@ impl Core {
             if self.cleaning.round.as_ref().is_some_and(|r| r.phase == Phase::Marking) {
                 self.wake_housekeeper();
             }
+            released += queued.seats;
             self.release(&queued.group);
+        }
+        if released > 0 && self.flying.is_empty() && self.queue.is_empty() {
+            let waiting = self.filling.as_ref().map_or(0, Filling::seats);
+            self.gathering.begin(now, released + waiting);
         }
         let broken = self.flying.iter().any(|f| f.state == FlightState::Failed);
         if broken && self.flying.iter().all(|f| f.state != FlightState::Writing) {

@@ -74,8 +74,11 @@ impl Core {
             return;
         }
         let group = Filling::new(for_a_mark(self.config.block)).close();
-        self.mark =
-            Some(Mark { queued: Queued { group, frames: 0, max_time: i64::MIN }, frees, submitted: false });
+        self.mark = Some(Mark {
+            queued: Queued { group, frames: 0, seats: 0, max_time: i64::MIN },
+            frees,
+            submitted: false,
+        });
     }
 
     /// Submits the mark, ahead of groups that wait for a segment.
@@ -92,8 +95,8 @@ impl Core {
         }
         let Some(mark) = &mut self.mark else { return Step::Idle(None) };
         mark.submitted = true;
-        let Queued { group, frames, max_time } = &mark.queued;
-        let queued = Queued { group: group.clone(), frames: *frames, max_time: *max_time };
+        let Queued { group, frames, seats, max_time } = &mark.queued;
+        let queued = Queued { group: group.clone(), frames: *frames, seats: *seats, max_time: *max_time };
         // With a barrier whatever the durability: segments are deleted on the strength of it.
         self.submit(now, queued, footprint, Barrier::Yes)
     }

@@ -14,6 +14,7 @@
 mod answering;
 mod chores;
 mod cleaning;
+mod gathering;
 mod placing;
 
 use std::{
@@ -24,6 +25,7 @@ use std::{
 
 use bytes::BytesMut;
 
+use self::gathering::{Gathering, LARGE, Verdict};
 use super::{
     group::{Filling, Group, Placed, Seat, Stamp, large},
     pool::Pool,
@@ -100,7 +102,8 @@ pub(crate) enum Worker {
 /// What a caller gets for a record.
 #[derive(Debug)]
 pub(crate) enum Reserved {
-    Seat(Seat),
+    /// With what the group's gate was seen like, and whether to look for work before waiting there.
+    Seat(Seat, u32, bool),
     /// A group of its own, with two buffers to stage it in.
     Large(Arc<Group>, [BytesMut; 2]),
     /// No memory now: wait at the gate, which was `seen` so.
@@ -112,6 +115,7 @@ struct Flight {
     queued: Queued,
     stamp: Stamp,
     barrier: Barrier,
+    submitted: Instant,
     state: FlightState,
 }
 
@@ -137,6 +141,7 @@ enum FlightState {
 struct Queued {
     group: Arc<Group>,
     frames: u64,
+    seats: usize,
     max_time: i64,
 }
 
@@ -217,6 +222,7 @@ pub(crate) struct Core {
     reserve_after: Option<Instant>,
     reserve_kept: bool,
     failing: Option<Failing>,
+    gathering: Gathering,
     thresholds: Thresholds,
     cleaning: Cleaning,
     mark: Option<Mark>,
@@ -260,6 +266,7 @@ impl Core {
             reserve_after: None,
             reserve_kept: false,
             failing: None,
+            gathering: Gathering::default(),
             thresholds,
             cleaning: Cleaning::default(),
             mark: None,
@@ -317,7 +324,7 @@ impl Core {
     }
 
     /// Gives a record of `length` bytes a seat.
-    pub(crate) fn reserve(&mut self, length: u32, time: i64) -> Result<Reserved> {
+    pub(crate) fn reserve(&mut self, now: Instant, length: u32, time: i64) -> Result<Reserved> {
         if let Some(error) = &self.fatal {
             return Err(error.clone());
         }
@@ -335,7 +342,17 @@ impl Core {
             self.filling = Some(Filling::new(buffer));
         }
         match &mut self.filling {
-            Some(filling) => Ok(Reserved::Seat(filling.reserve(length, time))),
+            Some(filling) => {
+                let seat = filling.reserve(length, time);
+                let seen = seat.group.gate.seen();
+                // Most need not look: whoever completes a group, or ends what it waits for, will.
+                let look = match self.verdict(now) {
+                    Verdict::Go => true,
+                    Verdict::Watch(_) => self.gathering.needs_watcher(),
+                    Verdict::Blocked => false,
+                };
+                Ok(Reserved::Seat(seat, seen, look))
+            }
             None => Ok(self.starve()),
         }
     }
@@ -348,7 +365,7 @@ impl Core {
         self.close_filling();
         let group = large(length, time);
         let frames = FrameHeader::footprint(length);
-        self.queue.push_back(Queued { group: group.clone(), frames, max_time: time });
+        self.queue.push_back(Queued { group: group.clone(), frames, seats: 1, max_time: time });
         Reserved::Large(group, [first, second])
     }
 
@@ -374,7 +391,9 @@ impl Core {
     fn close_filling(&mut self) {
         if let Some(filling) = self.filling.take() {
             let (frames, max_time) = (filling.used() - GROUP_HEADER as u64, filling.max_time);
-            self.queue.push_back(Queued { group: filling.close(), frames, max_time });
+            let seats = filling.seats();
+            self.queue.push_back(Queued { group: filling.close(), frames, seats, max_time });
+            self.gathering.end();
         }
     }
 
@@ -389,10 +408,18 @@ impl Core {
         self.wakes.push(Wake::Poke(self.housekeeper.clone()));
     }
 
+    /// A caller left without having looked for work.
+    pub(crate) fn look_again(&mut self) {
+        self.poke_waiters();
+    }
+
     /// Pokes a waiter that can carry on: one of the first group that waits, and the housekeeper for a mark.
     fn poke_waiters(&mut self) {
         // A group whose every seat was abandoned has nobody to poke, so the ones behind it are poked too.
-        let groups = self.queue.iter().map(|q| &q.group).chain(self.filling.as_ref().map(Filling::group));
+        self.gathering.unwatch();
+        let filling =
+            self.filling.as_ref().filter(|f| self.flying.is_empty() || f.used() >= LARGE || self.closing);
+        let groups = self.queue.iter().map(|q| &q.group).chain(filling.map(Filling::group));
         self.wakes.extend(groups.map(|g| Wake::Poke(g.gate.clone())));
         if self.mark.is_some() {
             self.wake_housekeeper();

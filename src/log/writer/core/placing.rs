@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Config, Core, Flight, FlightState, MARK_ROOM, Op, PREPARE_RETRY, Queued, Ready, Worker, address,
+    Config, Core, Flight, FlightState, MARK_ROOM, Op, PREPARE_RETRY, Queued, Ready, Verdict, Worker, address,
 };
 use crate::{
     commit::{Step, Wake},
@@ -22,8 +22,12 @@ impl Core {
         if !self.can_fly() {
             return Step::Idle(None);
         }
-        if self.queue.is_empty() && self.filling.as_ref().is_some_and(|f| !f.is_empty()) {
-            self.close_filling();
+        if self.queue.is_empty() {
+            match self.verdict(now) {
+                Verdict::Go => self.close_filling(),
+                Verdict::Watch(until) => return Step::Idle(Some(until)),
+                Verdict::Blocked => {}
+            }
         }
         let Some(head) = self.queue.front() else { return Step::Idle(None) };
         if head.group.large.is_some() && worker != Worker::Member(address(&head.group)) {
@@ -129,7 +133,7 @@ impl Core {
             footprint,
         };
         let group = queued.group.clone();
-        self.flying.push_back(Flight { queued, stamp, barrier, state: FlightState::Writing });
+        self.flying.push_back(Flight { queued, stamp, barrier, submitted: now, state: FlightState::Writing });
         self.sequence += 1;
         self.last_write = Some(now);
         Step::Do(Op::Write { group, segment: write, stamp, barrier })
