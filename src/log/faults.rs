@@ -226,10 +226,16 @@ impl Bench {
         let mut poisoned = Vec::new();
         for (event, fault) in self.seen() {
             match event {
-                Event::Write { id, .. } | Event::Seal { id } if poisoned.contains(&id) => {
+                Event::Seal { id } if poisoned.iter().any(|(p, _)| *p == id) => {
                     panic!("{event:?} after a failure there")
                 }
-                Event::Write { id, .. } if fault.is_some() => poisoned.push(id),
+                // What lies behind may have been on its way at the same time; what lies there, or before, was not.
+                Event::Write { id, offset, .. }
+                    if poisoned.iter().any(|(p, at)| *p == id && *at >= offset) =>
+                {
+                    panic!("{event:?} after a failure there")
+                }
+                Event::Write { id, offset, .. } if fault.is_some() => poisoned.push((id, offset)),
                 _ => {}
             }
         }

@@ -226,10 +226,8 @@ impl Run {
         } as usize;
         let mut bytes = vec![number as u8; length];
         bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
-        match {
-            let now = self.now;
-            self.with(|core| core.reserve(now, length as u32, time))
-        } {
+        let now = self.now;
+        match self.with(|core| core.reserve(now, length as u32, time)) {
             Ok(Reserved::Seat(seat, seen, look)) => {
                 let idle = (!look).then_some(seen);
                 self.callers.push(Caller::Copying { record: number, seat, idle });
@@ -283,6 +281,8 @@ impl Run {
             }
         }
         gates.push((HOUSEKEEPER, self.with(|core| core.housekeeper.clone()), vec![HOUSEKEEPER]));
+        // Another group may come to lie where one was.
+        self.delivered.retain(|gate, _| gates.iter().any(|(a, ..)| a == gate));
         for (gate, word, threads) in gates {
             let now = word.seen();
             let before = self.delivered.insert(gate, now).unwrap_or(0);

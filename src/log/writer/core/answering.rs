@@ -65,7 +65,7 @@ impl Core {
         }
         if released > 0 && self.flying.is_empty() && self.queue.is_empty() {
             let waiting = self.filling.as_ref().map_or(0, Filling::seats);
-            self.gathering.begin(now, released + waiting);
+            self.gathering.begin(now, waiting, released + waiting);
         }
         let broken = self.flying.iter().any(|f| f.state == FlightState::Failed);
         if broken && self.flying.iter().all(|f| f.state != FlightState::Writing) {

@@ -53,7 +53,7 @@ impl Core {
             let due = self.last_write.map_or(now, |t| t + self.config.idle_mark);
             if now < due {
                 again.push(due);
-            } else if !silent {
+            } else if !silent || self.failing.is_some() {
                 // Nobody wakes the housekeeper for the end of this: it looks again by itself.
                 again.push(now + self.config.idle_mark);
             } else {

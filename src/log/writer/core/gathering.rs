@@ -11,9 +11,12 @@
 use std::time::{Duration, Instant};
 
 use super::Core;
+use crate::log::writer::group::Filling;
 
 /// A group of this many bytes waits for nobody. On the drives at hand half of twice as much, twice at once, is as fast.
-pub(super) const LARGE: u64 = 256 << 10;
+const LARGE: u64 = 256 << 10;
+/// So does one of this many records: the processors have as much to do with them as the device.
+const CROWD: usize = 16;
 /// The longest wait is this share of a barrier, in percent,
 const MOST_SHARE: u32 = 75;
 /// and this long: a slow disk gains nothing from longer ones, and whoever waits holds a processor.
@@ -37,7 +40,8 @@ pub(super) struct Gathering {
 
 #[derive(Debug)]
 struct Wait {
-    /// Seats that the group will have.
+    /// Seats that the group had, and that it will have.
+    had: usize,
     want: usize,
     until: Instant,
     /// Whether somebody who reserved a seat watches the clock, or will when its copy is done.
@@ -65,7 +69,7 @@ impl Gathering {
     }
 
     /// `seats` writers are about; the device is idle. Begins to wait for them.
-    pub(super) fn begin(&mut self, now: Instant, seats: usize) {
+    pub(super) fn begin(&mut self, now: Instant, had: usize, seats: usize) {
         self.wait = None;
         let most = self.most();
         let mut patience = self.patience.unwrap_or(most).min(most);
@@ -79,20 +83,26 @@ impl Gathering {
         self.idle = 0;
         if seats > 1 {
             self.patience = Some(patience);
-            self.wait = Some(Wait { want: seats, until: now + patience, watched: false });
+            self.wait = Some(Wait { had, want: seats, until: now + patience, watched: false });
         }
     }
 
     /// What a group of so many seats does.
     fn verdict(&mut self, now: Instant, seats: usize) -> Verdict {
-        let Some(wait) = &mut self.wait else { return Verdict::Go };
+        let Some(wait) = &self.wait else { return Verdict::Go };
         let came = seats >= wait.want;
         if !came && now < wait.until {
             return Verdict::Watch(wait.until);
         }
+        let (new, expected) = (seats.saturating_sub(wait.had), wait.want - wait.had);
         let most = self.most();
         let patience = self.patience.unwrap_or(most);
-        self.patience = Some(if came { (patience * 2).min(most) } else { patience / 2 });
+        // Some may be gone for good; most tell.
+        self.patience = Some(match new * 4 / expected.max(1) {
+            0 => patience / 2,
+            1 => patience,
+            _ => (patience * 2).min(most),
+        });
         self.wait = None;
         Verdict::Go
     }
@@ -115,6 +125,11 @@ impl Gathering {
     }
 }
 
+/// Whether a group is large enough to be at the device beside others.
+pub(super) fn is_large(filling: &Filling) -> bool {
+    filling.used() >= LARGE || filling.seats() >= CROWD
+}
+
 impl Core {
     /// What the group that is filling does now.
     pub(super) fn verdict(&mut self, now: Instant) -> Verdict {
@@ -122,7 +137,7 @@ impl Core {
         if !self.can_fly() {
             return Verdict::Blocked;
         }
-        if filling.used() >= LARGE || self.closing {
+        if is_large(filling) || self.closing {
             return Verdict::Go;
         }
         if !self.flying.is_empty() {

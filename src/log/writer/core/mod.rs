@@ -25,7 +25,7 @@ use std::{
 
 use bytes::BytesMut;
 
-use self::gathering::{Gathering, LARGE, Verdict};
+use self::gathering::{Gathering, Verdict, is_large};
 use super::{
     group::{Filling, Group, Placed, Seat, Stamp, large},
     pool::Pool,
@@ -417,8 +417,7 @@ impl Core {
     fn poke_waiters(&mut self) {
         // A group whose every seat was abandoned has nobody to poke, so the ones behind it are poked too.
         self.gathering.unwatch();
-        let filling =
-            self.filling.as_ref().filter(|f| self.flying.is_empty() || f.used() >= LARGE || self.closing);
+        let filling = self.filling.as_ref().filter(|f| self.flying.is_empty() || is_large(f) || self.closing);
         let groups = self.queue.iter().map(|q| &q.group).chain(filling.map(Filling::group));
         self.wakes.extend(groups.map(|g| Wake::Poke(g.gate.clone())));
         if self.mark.is_some() {
