@@ -48,12 +48,12 @@ impl Core {
         // The last record's group is durable, but nothing after it says so yet.
         let waiting = self.queue.iter().map(|q| &q.group).chain(self.filling.as_ref().map(Filling::group));
         let silent = self.flying.is_empty() && waiting.into_iter().all(|g| g.is_abandoned());
-        if self.config.durable && self.last_record >= self.covered && !self.closing && self.failing.is_none()
-        {
-            let due = self.last_write.map_or(now, |t| t + self.config.idle_mark);
+        if self.config.durable && self.last_record >= self.covered && !self.closing {
+            let since = self.last_write.into_iter().chain(self.failing.as_ref().map(|f| f.retry)).max();
+            let due = since.map_or(now, |t| t + self.config.idle_mark);
             if now < due {
                 again.push(due);
-            } else if !silent || self.failing.is_some() {
+            } else if !silent {
                 // Nobody wakes the housekeeper for the end of this: it looks again by itself.
                 again.push(now + self.config.idle_mark);
             } else {
