@@ -159,7 +159,8 @@ impl At<'_> {
         }
     }
 
-    /// Why the segment is not there. Only a durable mark or note proves that it was cleaned.
+    /// Why the segment is not there. Only a durable mark or note proves that it was cleaned; where another segment names it
+    /// as one that was there, it was lost, which is damage. Without either, this may not be the place to look.
     fn absent(&self) -> Result<Error> {
         let h = self.handle;
         let gone = |detail: String| Ok(Error::Gone { handle: h.to_string(), detail });
@@ -170,9 +171,12 @@ impl At<'_> {
             return gone("its writer is dead, and was cleaned as a whole".into());
         }
         let writer = matches!(self.which, Which::Receiver(_)).then_some(h.writer);
-        let low_water = analyse(self.storage, Scope { log: h.log, writer, ..Scope::default() })?.low_water;
-        if low_water > h.segment {
-            return gone(format!("segments below {low_water} were"));
+        let found = analyse(self.storage, Scope { log: h.log, writer, ..Scope::default() })?;
+        if found.low_water > h.segment {
+            return gone(format!("segments below {} were", found.low_water));
+        }
+        if found.missing().contains(&h.segment) {
+            return Ok(self.corrupt("the segment is missing, and was not cleaned"));
         }
         Ok(Error::Missing {
             what: format!("segment {} of writer {} in {}", h.segment, h.writer, self.storage.place()),
