@@ -20,6 +20,8 @@ use ferrowal::{Log, Options, RecordHandle, Role};
 
 const ROUNDS: usize = 5;
 const RECORD: usize = 64 << 10;
+/// Reads by handle and past the log together, in each round.
+const SAMPLES: usize = 4000;
 const PIECE: usize = 1 << 20;
 const O_DIRECT: i32 = 0o40000;
 
@@ -180,19 +182,6 @@ fn main() {
         assert!(!died.success());
     }
     let handles = handles(&dir);
-    let one_by_one = |read: &mut dyn FnMut(&RecordHandle)| {
-        forget(&dir);
-        let times: Vec<f64> = handles
-            .iter()
-            .take(2000)
-            .map(|h| {
-                let began = Instant::now();
-                read(h);
-                began.elapsed().as_secs_f64() * 1e6
-            })
-            .collect();
-        times.iter().sum::<f64>() / times.len() as f64
-    };
     // The first look after the crash; nothing is changed by it.
     forget(&dir);
     let began = Instant::now();
@@ -222,15 +211,27 @@ fn main() {
         rows[4].push(rate(|| scan(&dir)));
         let files: Vec<(PathBuf, File)> =
             segments(&dir).into_iter().map(|p| (p.clone(), File::open(p).unwrap())).collect();
-        rows[5].push(one_by_one(&mut |h| {
-            let name = format!("{:016}.seg", h.segment);
-            let file = &files.iter().find(|(p, _)| p.ends_with(&name)).unwrap().1;
-            let mut bytes = vec![0; h.length as usize + 24];
-            file.read_exact_at(&mut bytes, h.offset).unwrap();
-            black_box(bytes);
-        }));
         let log = Log::open(options(&dir)).unwrap();
-        rows[6].push(one_by_one(&mut |h| drop(black_box(log.read(h).unwrap()))));
+        forget(&dir);
+        // Turn by turn, so that both meet the same device.
+        let mut times = [Vec::new(), Vec::new()];
+        for (i, h) in handles.iter().take(SAMPLES).enumerate() {
+            let began = Instant::now();
+            if i % 2 == 0 {
+                let name = format!("{:016}.seg", h.segment);
+                let file = &files.iter().find(|(p, _)| p.ends_with(&name)).unwrap().1;
+                let mut bytes = vec![0; h.length as usize + 24];
+                file.read_exact_at(&mut bytes, h.offset).unwrap();
+                black_box(bytes);
+            } else {
+                black_box(log.read(h).unwrap());
+            }
+            times[i % 2].push(began.elapsed().as_secs_f64() * 1e6);
+        }
+        for (i, mut t) in times.into_iter().enumerate() {
+            t.sort_by(f64::total_cmp);
+            rows[5 + i].push(t[t.len() / 2]);
+        }
         log.close().unwrap();
         forget(&dir);
         let began = Instant::now();

@@ -318,3 +318,30 @@ fn salvage_gets_past_a_segment_that_is_missing_in_the_middle_or_first() {
         a_lost_segment_stops_all_but_salvage(4, lost);
     }
 }
+
+/// Enough segments to be looked at by several threads.
+#[test]
+fn many_segments_are_found_in_order_and_damage_among_them_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let handles = killed(dir.path(), 40);
+    let log_dir = dir.path().join("log");
+    let expected: Vec<_> = (0..40).flat_map(|t| [record(t, 100), record(1000 + t, 100)]).collect();
+    let mut opts = options(&log_dir, Role::Driver);
+    for recovery in [Recovery::Strict, Recovery::Default, Recovery::Salvage] {
+        opts.recovery = recovery;
+        assert!(all(&Log::open(opts.clone()).unwrap()) == expected, "{recovery:?}");
+    }
+    let path = segment_file(&log_dir, Role::Driver, &handles[20]);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[30] ^= 4;
+    fs::write(&path, &bytes).unwrap();
+    fs::remove_file(segment_file(&log_dir, Role::Driver, &handles[30])).unwrap();
+    let (found, skipped, appended, log) = salvaged(&log_dir, Recovery::Salvage);
+    appended.unwrap();
+    let found: Vec<_> = found.into_iter().map(|r| r.unwrap()).collect();
+    assert!(found == [&expected[..60], &expected[62..]].concat(), "{} records", found.len());
+    assert_eq!(skipped, 2);
+    let mut named: Vec<_> = log.report().unwrap().findings.iter().map(|f| (f.segment, f.corrupt)).collect();
+    named.sort_unstable();
+    assert_eq!(named, [(handles[20].segment, true), (handles[30].segment, true)]);
+}

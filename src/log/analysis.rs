@@ -6,7 +6,14 @@
 //! * the first missing sequence ends the log. If a watermark anywhere says that it was durable, it is *corrupt*;
 //!   otherwise it and everything after it is *torn*: never acknowledged, since acknowledgement is in sequence.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use uuid::Uuid;
 
@@ -22,6 +29,9 @@ use crate::{
 const MOST_TRIES: usize = 100;
 /// Larger than any header block.
 const MOST_BLOCK: usize = 1 << 20;
+/// Segments that make another thread worth its while, and the most threads.
+const PER_THREAD: usize = 8;
+const MOST_THREADS: usize = 8;
 
 /// One segment with what counts in it.
 #[derive(Debug)]
@@ -78,6 +88,11 @@ pub(crate) struct Bad {
 }
 
 impl SegmentState {
+    /// Whether its length is fixed for ever.
+    fn is_sealed(&self) -> bool {
+        matches!(self.content, Content::Sealed(_) | Content::Walked { sealed: true, .. })
+    }
+
     /// The sequence of the first group ever submitted here, as far as anything here proves it.
     pub(crate) fn base(&self) -> Option<u64> {
         match &self.content {
@@ -227,11 +242,11 @@ pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
 }
 
 fn look(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
-    let (listed, opened) = open_all(storage, scope)?;
+    let (newest, segments) = look_at_all(storage, scope)?;
     let mut analysis = Analysis {
         place: storage.place(),
-        newest: listed,
-        segments: Vec::with_capacity(opened.len()),
+        newest,
+        segments,
         generation: 1,
         epoch: 0,
         first: 0,
@@ -240,43 +255,97 @@ fn look(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
         low_water: 0,
         findings: Vec::new(),
     };
-    for i in 0..opened.len() {
-        let (listed, own, reader) = &opened[i];
-        let state = match own {
-            Some(h) => segment(*listed, h, true, reader, scope)?,
-            None => {
-                // Every writer of a driver's log has its own identity: the one that fits is most likely the next one's.
-                let others =
-                    opened[i + 1..].iter().chain(opened[..i].iter().rev()).filter_map(|(_, h, _)| *h);
-                guessed(*listed, others, reader, scope)?
-            }
-        };
-        analysis.segments.push(state);
-    }
     analysis.conclude(scope);
     Ok(analysis)
 }
 
-type Opened = (Listed, Option<SegmentHeader>, Arc<dyn SegmentRead>);
+/// A segment that was looked at: with its header and what it holds, or, where the header does not check, neither yet.
+type Seen = (Listed, Option<(SegmentHeader, SegmentState)>);
 
-/// Opens every segment; gives them with the number of the newest.
-fn open_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<Opened>)> {
+/// Looks at every segment; gives them with the number of the newest that was listed. No more than one of them is open in
+/// each thread, however many there are.
+fn look_at_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<SegmentState>)> {
+    let mut sealed: HashMap<u64, Seen> = HashMap::new();
     let mut tries = 0;
     'again: loop {
         tries += 1;
         let listed = storage.list()?;
         let newest = listed.last().map_or(0, |l| l.id);
-        let mut opened = Vec::with_capacity(listed.len());
-        for l in listed {
-            match storage.open(l.id) {
-                Ok(reader) => opened.push((l, header(&reader, l.id, scope)?, reader)),
+        let wanted: Vec<Listed> = listed.iter().filter(|l| !sealed.contains_key(&l.id)).copied().collect();
+        let mut seen: HashMap<u64, Seen> = HashMap::with_capacity(wanted.len());
+        let mut absent = None;
+        for (l, result) in wanted.iter().zip(in_parallel(&wanted, |l| look_at(storage, *l, scope))) {
+            match result {
+                Ok(s) => drop(seen.insert(l.id, s)),
                 // Cleaned since the listing: the mark that proves it may lie in a segment that is newer than the listing.
+                Err(e) if e.is_not_found() && tries < MOST_TRIES => absent = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        if absent.is_some() {
+            // What is sealed stays as it is; the rest is looked at again.
+            let fixed = |s: &Seen| matches!(&s.1, Some((_, state)) if state.is_sealed());
+            sealed.extend(seen.into_iter().filter(|(_, s)| fixed(s)));
+            continue;
+        }
+        seen.extend(sealed.drain());
+        let seen: Vec<Seen> = listed.iter().filter_map(|l| seen.remove(&l.id)).collect();
+        let headers: Vec<Option<SegmentHeader>> =
+            seen.iter().map(|s| s.1.as_ref().map(|(h, _)| *h)).collect();
+        let mut segments = Vec::with_capacity(seen.len());
+        for (i, (listed, found)) in seen.into_iter().enumerate() {
+            if let Some((_, state)) = found {
+                segments.push(state);
+                continue;
+            }
+            // Every writer of a driver's log has its own identity: the one that fits is most likely the next one's.
+            let others = headers[i + 1..].iter().chain(headers[..i].iter().rev()).filter_map(|h| *h);
+            let guess = storage.open(listed.id).and_then(|reader| guessed(listed, others, &reader, scope));
+            match guess {
+                Ok(state) => segments.push(state),
                 Err(e) if e.is_not_found() && tries < MOST_TRIES => continue 'again,
                 Err(e) => return Err(e),
             }
         }
-        return Ok((newest, opened));
+        return Ok((newest, segments));
     }
+}
+
+fn look_at(storage: &dyn Storage, listed: Listed, scope: Scope) -> Result<Seen> {
+    let reader = storage.open(listed.id)?;
+    let Some(header) = header(&reader, listed.id, scope)? else { return Ok((listed, None)) };
+    let state = segment(listed, &header, true, &reader, scope)?;
+    Ok((listed, Some((header, state))))
+}
+
+/// Does `work` for each of many segments, on a few threads: it waits for the device most of the time.
+fn in_parallel<T: Send>(segments: &[Listed], work: impl Fn(&Listed) -> Result<T> + Sync) -> Vec<Result<T>> {
+    let threads = (segments.len() / PER_THREAD).min(MOST_THREADS);
+    if threads < 2 {
+        return segments.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<Option<Result<T>>>> = Mutex::new(segments.iter().map(|_| None).collect());
+    let run = || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(segment) = segments.get(i) else { return };
+            let result = work(segment);
+            done.lock().unwrap_or_else(PoisonError::into_inner)[i] = Some(result);
+        }
+    };
+    thread::scope(|s| {
+        for _ in 1..threads {
+            // Without a thread the others do its part.
+            if let Err(e) = thread::Builder::new().name("ferrowal-look".into()).spawn_scoped(s, run) {
+                log::debug!("cannot start a thread to look at segments: {e}");
+            }
+        }
+        run();
+    });
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let unseen = || Err(Error::Internal("a segment was not looked at".into()));
+    done.into_iter().map(|result| result.unwrap_or_else(unseen)).collect()
 }
 
 /// Refuses a log whose newest segment is of a format that this release does not know.
@@ -393,7 +462,8 @@ fn walk(
     scope: Scope,
     footer: Option<Footer>,
 ) -> Result<Content> {
-    if scope.settle {
+    // What a footer fixes was durable before it was written.
+    if scope.settle && footer.is_none() {
         reader.settle()?;
     }
     let walk = Walk::new(reader.clone(), place, block, true)?;
@@ -408,6 +478,14 @@ fn walk(
             Found::Group(g) => groups.push(g),
             Found::Bad { offset, detail, end } => bad.push(Bad { offset, detail, end }),
             Found::Footer(f) => end = Some(f),
+        }
+    }
+    if let Some(f) = footer {
+        // All is as the footer says, so nothing more need be remembered of it.
+        let ends = groups.first().zip(groups.last()).map(|(a, b)| (a.header.sequence, b.header.sequence + 1));
+        let whole = ends == Some((f.base, f.next)) && groups.len() as u64 == f.next - f.base;
+        if whole && bad.is_empty() && scope.limit.is_none() {
+            return Ok(Content::Sealed(f));
         }
     }
     Ok(Content::Walked { groups, bad, footer: footer.or(end), sealed: footer.is_some(), ahead })
