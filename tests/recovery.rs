@@ -196,3 +196,152 @@ fn files_that_are_deleted_under_the_log_are_noticed_by_the_next_write() {
         assert!(matches!(found.last(), Some(Err(Error::Corrupt { .. }))), "{found:?}");
     }
 }
+
+/// The segments of a driver's log, by number.
+fn driver_segments(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut found: Vec<_> = fs::read_dir(dir.join("driver"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "seg"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// A driver's log as a kill leaves it: `segments` that hold records, and one that was prepared behind them. Gives a handle
+/// into each.
+fn killed(dir: &Path, segments: u64) -> Vec<RecordHandle> {
+    let live = dir.join("live");
+    let mut opts = options(&live, Role::Driver);
+    opts.rolling_interval = Duration::from_millis(10);
+    let log = Log::open(opts).unwrap();
+    let mut handles = Vec::new();
+    for t in 0..segments {
+        let first = log.append(&record(t, 100), t as i64 * 100).unwrap();
+        log.append(&record(1000 + t, 100), t as i64 * 100).unwrap();
+        handles.push(first);
+        let began = Instant::now();
+        while !live.join(format!("driver/{:016}.seg", first.segment + 1)).exists() {
+            assert!(began.elapsed() < Duration::from_secs(30), "nothing is prepared");
+            thread::yield_now();
+        }
+    }
+    copy(&live, &dir.join("log"));
+    log.close().unwrap();
+    assert_eq!(driver_segments(&dir.join("log")).len() as u64, segments + 1);
+    handles
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else if path.extension().is_none_or(|e| e != "tmp") {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// Opens for writing with `recovery`, after a scan; gives what the scan found, what the append answered, and the log.
+fn salvaged(
+    dir: &Path,
+    recovery: Recovery,
+) -> (Vec<ferrowal::Result<Vec<u8>>>, u64, ferrowal::Result<()>, Log) {
+    let mut opts = options(dir, Role::Driver);
+    opts.recovery = recovery;
+    let log = Log::open(opts).unwrap();
+    let mut scan = log.scan().unwrap();
+    let found = scan.by_ref().map(|r| r.map(|b| b.to_vec())).collect();
+    let skipped = scan.skipped();
+    let appended = log.append(b"goes on", 10_000).map(drop);
+    (found, skipped, appended, log)
+}
+
+/// Deletes the segment of `lost`, one of `count`: without salvage everything stops, with it everything else is there.
+fn a_lost_segment_stops_all_but_salvage(count: u64, lost: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let handles = killed(dir.path(), count);
+    let log_dir = dir.path().join("log");
+    let gone = segment_file(&log_dir, Role::Driver, &handles[lost]);
+    fs::remove_file(&gone).unwrap();
+    let before = driver_segments(&log_dir);
+    for recovery in [Recovery::Strict, Recovery::Default] {
+        let (found, _, appended, log) = salvaged(&log_dir, recovery);
+        let Some(Err(Error::Corrupt { segment, detail, .. })) = found.last() else {
+            panic!("{recovery:?} did not notice: {found:?}")
+        };
+        assert_eq!(*segment, handles[lost].segment, "{detail}");
+        let Err(Error::Corrupt { segment, detail, .. }) = appended else { panic!("{recovery:?} went on") };
+        assert_eq!(segment, handles[lost].segment);
+        assert!(detail.contains("the segment is missing"), "{detail}");
+        assert!(log.check().is_err(), "and it is said before anything is written");
+        log.close().unwrap();
+    }
+    assert_eq!(driver_segments(&log_dir), before, "stopping changed nothing");
+    // Salvage goes on, and does so again: what proves the loss is kept.
+    for round in 0..3u64 {
+        let (found, skipped, appended, log) = salvaged(&log_dir, Recovery::Salvage);
+        appended.unwrap();
+        let found: Vec<Vec<u8>> = found.into_iter().map(|r| r.unwrap()).collect();
+        let kept = (0..count).filter(|t| *t != lost as u64);
+        let mut expected: Vec<_> = kept.flat_map(|t| [record(t, 100), record(1000 + t, 100)]).collect();
+        expected.resize(expected.len() + round as usize, b"goes on".to_vec());
+        assert!(found == expected, "{} records", found.len());
+        let report = log.report().unwrap();
+        assert_eq!(skipped, 1, "{count} {lost} {round} {:?}", report.findings);
+        assert_eq!(report.corrupt, 1, "{:?}", report.findings);
+        let finding = report.findings.iter().find(|f| f.corrupt).unwrap();
+        assert_eq!(finding.segment, handles[lost].segment);
+        for (i, h) in handles.iter().enumerate() {
+            match log.read(h) {
+                Ok(bytes) => assert!(i != lost && bytes == record(i as u64, 100)),
+                Err(e) => assert!(i == lost && matches!(e, Error::Corrupt { .. }), "{e}"),
+            }
+        }
+        log.close().unwrap();
+    }
+}
+
+#[test]
+fn a_lost_last_segment_is_noticed_by_the_one_that_was_prepared_behind_it() {
+    for count in [1, 2, 4] {
+        a_lost_segment_stops_all_but_salvage(count, count as usize - 1);
+    }
+}
+
+#[test]
+fn salvage_gets_past_a_segment_that_is_missing_in_the_middle_or_first() {
+    for lost in 0..3 {
+        a_lost_segment_stops_all_but_salvage(4, lost);
+    }
+}
+
+/// Enough segments to be looked at by several threads.
+#[test]
+fn many_segments_are_found_in_order_and_damage_among_them_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let handles = killed(dir.path(), 40);
+    let log_dir = dir.path().join("log");
+    let expected: Vec<_> = (0..40).flat_map(|t| [record(t, 100), record(1000 + t, 100)]).collect();
+    let mut opts = options(&log_dir, Role::Driver);
+    for recovery in [Recovery::Strict, Recovery::Default, Recovery::Salvage] {
+        opts.recovery = recovery;
+        assert!(all(&Log::open(opts.clone()).unwrap()) == expected, "{recovery:?}");
+    }
+    let path = segment_file(&log_dir, Role::Driver, &handles[20]);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[30] ^= 4;
+    fs::write(&path, &bytes).unwrap();
+    fs::remove_file(segment_file(&log_dir, Role::Driver, &handles[30])).unwrap();
+    let (found, skipped, appended, log) = salvaged(&log_dir, Recovery::Salvage);
+    appended.unwrap();
+    let found: Vec<_> = found.into_iter().map(|r| r.unwrap()).collect();
+    assert!(found == [&expected[..60], &expected[62..]].concat(), "{} records", found.len());
+    assert_eq!(skipped, 2);
+    let mut named: Vec<_> = log.report().unwrap().findings.iter().map(|f| (f.segment, f.corrupt)).collect();
+    named.sort_unstable();
+    assert_eq!(named, [(handles[20].segment, true), (handles[30].segment, true)]);
+}

@@ -43,10 +43,40 @@ pub(crate) struct SegmentHeader {
     pub(crate) key: [u8; 16],
     /// 1 where the file was a segment before: what lies behind the last group may be stale, and proves nothing.
     pub(crate) recycled: u32,
+    pub(crate) past: Past,
+}
+
+/// What its writer knew when a segment was made. It stays true: a segment may be made long before its first group, and
+/// what was durable then is durable for ever. So a segment that holds no group yet still proves what precedes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Past {
+    /// Every group with a smaller sequence was durable.
+    pub(crate) watermark: u64,
+    /// Effective clean threshold, `i64::MIN` for none.
+    pub(crate) threshold: i64,
+    /// Segments below this number were cleaned.
+    pub(crate) low_water: u64,
+    /// No group with a smaller sequence counted any more; 0 if not known.
+    pub(crate) first: u64,
+    /// Number of the newest segment of this generation that was there; 0 for none.
+    pub(crate) previous: u64,
+}
+
+impl Past {
+    /// Where nothing is known.
+    pub(crate) const UNKNOWN: Past =
+        Past { watermark: 0, threshold: i64::MIN, low_water: 0, first: 0, previous: 0 };
 }
 
 impl SegmentHeader {
-    pub(crate) fn new(place: &Place, generation: u64, epoch: u64, created: u64, block: u32) -> SegmentHeader {
+    pub(crate) fn new(
+        place: &Place,
+        generation: u64,
+        epoch: u64,
+        created: u64,
+        block: u32,
+        past: Past,
+    ) -> SegmentHeader {
         SegmentHeader {
             log: *place.log.as_bytes(),
             writer: *place.writer.as_bytes(),
@@ -58,6 +88,7 @@ impl SegmentHeader {
             codec: 0,
             key: [0; 16],
             recycled: 0,
+            past,
         }
     }
 

@@ -50,6 +50,10 @@ fn footer() -> Footer {
     }
 }
 
+fn past() -> Past {
+    Past { watermark: 6, threshold: -7, low_water: 2, first: 4, previous: 1 }
+}
+
 #[test]
 fn a_frame_is_these_bytes() {
     let mut payload = Hasher::new();
@@ -81,15 +85,16 @@ const GROUP: &str = concat!(
 
 #[test]
 fn a_segment_header_is_these_bytes_and_zeros() {
-    let bytes = SegmentHeader::new(&place(), 4, 5, 1_700_000_000_000, 4096).encode();
+    let bytes = SegmentHeader::new(&place(), 4, 5, 1_700_000_000_000, 4096, past()).encode();
     assert_eq!(bytes.len(), 4096);
-    assert_eq!(hex(&bytes[..116]), HEADER);
-    assert!(is_zero(&bytes[116..]));
+    assert_eq!(hex(&bytes[..156]), HEADER);
+    assert!(is_zero(&bytes[156..]));
 }
 const HEADER: &str = concat!(
-    "464552524f57414c010000005c0000003780a2e000000000000000000000000000000000000000010000000000000000",
+    "464552524f57414c01000000840000009460c1f300000000000000000000000000000000000000010000000000000000",
     "00000000000000020400000000000000030000000000000005000000000000000068e5cf8b0100000010000000000000",
-    "0000000000000000000000000000000000000000"
+    "00000000000000000000000000000000000000000600000000000000f9ffffffffffffff020000000000000004000000",
+    "000000000100000000000000"
 );
 
 #[test]
@@ -107,7 +112,7 @@ const FOOTER: &str = concat!(
 
 #[test]
 fn a_newer_version_is_told_from_damage() {
-    let mut bytes = SegmentHeader::new(&place(), 4, 5, 6, 4096).encode();
+    let mut bytes = SegmentHeader::new(&place(), 4, 5, 6, 4096, past()).encode();
     bytes[8] = 2;
     assert_eq!(decode_header(&bytes), Err(HeaderError::Damaged), "its checksum covers the version");
     let body = bytes[12..16].try_into().map(u32::from_le_bytes).unwrap() as usize;

@@ -6,14 +6,21 @@
 //! * the first missing sequence ends the log. If a watermark anywhere says that it was durable, it is *corrupt*;
 //!   otherwise it and everything after it is *torn*: never acknowledged, since acknowledgement is in sequence.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use uuid::Uuid;
 
 use super::walk::{Found, GroupAt, Walk};
 use crate::{
     error::{Error, Result},
-    format::{BLOCK, Footer, HeaderError, Place, SegmentHeader, decode_header},
+    format::{BLOCK, Footer, HeaderError, Past, Place, SegmentHeader, decode_header},
     report::Finding,
     storage::{Listed, SegmentRead, Storage},
 };
@@ -22,6 +29,9 @@ use crate::{
 const MOST_TRIES: usize = 100;
 /// Larger than any header block.
 const MOST_BLOCK: usize = 1 << 20;
+/// Segments that make another thread worth its while, and the most threads.
+const PER_THREAD: usize = 8;
+const MOST_THREADS: usize = 8;
 
 /// One segment with what counts in it.
 #[derive(Debug)]
@@ -32,6 +42,8 @@ pub(crate) struct SegmentState {
     pub(crate) generation: u64,
     pub(crate) epoch: u64,
     pub(crate) content: Content,
+    /// What was known when it was made; nothing, unless the header checks.
+    pub(crate) past: Past,
     /// Groups from this sequence on are void here.
     pub(crate) void_from: u64,
     /// Whether the header checked; otherwise its neighbours' or its directory's identity fitted what lies in it.
@@ -76,6 +88,11 @@ pub(crate) struct Bad {
 }
 
 impl SegmentState {
+    /// Whether its length is fixed for ever.
+    fn is_sealed(&self) -> bool {
+        matches!(self.content, Content::Sealed(_) | Content::Walked { sealed: true, .. })
+    }
+
     /// The sequence of the first group ever submitted here, as far as anything here proves it.
     pub(crate) fn base(&self) -> Option<u64> {
         match &self.content {
@@ -95,7 +112,7 @@ impl SegmentState {
 
     /// The oldest sequence that counts, as far as anything here says.
     fn first(&self) -> Option<u64> {
-        match &self.content {
+        let inside = match &self.content {
             Content::Sealed(f) => Some(f.first),
             Content::Walked { groups, footer, ahead, .. } => groups
                 .iter()
@@ -104,7 +121,32 @@ impl SegmentState {
                 .chain([ahead.first])
                 .max(),
             Content::Unreadable => None,
+        };
+        inside.max(Some(self.past.first))
+    }
+
+    /// The largest marks that anything here names. With a limit, groups from there on tell only what was cleaned.
+    pub(crate) fn says(&self, limit: Option<u64>) -> Past {
+        let mut says = self.past;
+        // A scan beside a live writer may be limited to less than a new segment's header knows.
+        if limit.is_some_and(|l| self.past.watermark > l) {
+            says.threshold = i64::MIN;
         }
+        let mut note = |watermark: u64, threshold: i64, low_water: u64| {
+            says.watermark = says.watermark.max(watermark);
+            says.threshold = says.threshold.max(threshold);
+            says.low_water = says.low_water.max(low_water);
+        };
+        match &self.content {
+            Content::Sealed(f) => note(f.watermark.max(f.next), f.threshold, f.low_water),
+            Content::Walked { groups, footer, ahead, .. } => {
+                note(0, i64::MIN, ahead.low_water);
+                groups.iter().for_each(|g| note(g.header.watermark, g.header.threshold, g.header.low_water));
+                footer.iter().for_each(|f| note(f.watermark.max(f.next), f.threshold, f.low_water));
+            }
+            Content::Unreadable => {}
+        }
+        says
     }
 
     /// Groups that are neither void nor at or above `end`.
@@ -185,11 +227,13 @@ pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
     loop {
         tries += 1;
         let analysis = look(storage, scope)?;
-        // A live writer may have cleaned a segment, and used its file again, while it was looked at.
+        // A live writer may have cleaned a segment, and used its file again, while it was looked at: the mark that says so
+        // may lie in a segment that is newer than the listing.
         if tries < MOST_TRIES && analysis.findings.iter().any(|f| f.corrupt) {
             let now = storage.list()?;
             let there = |s: &SegmentState| now.iter().any(|l| l.id == s.listed.id);
-            if !analysis.segments.iter().all(there) {
+            let grown = now.last().is_some_and(|l| l.id > analysis.newest);
+            if grown || !analysis.segments.iter().all(there) {
                 continue;
             }
         }
@@ -198,11 +242,11 @@ pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
 }
 
 fn look(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
-    let (listed, opened) = open_all(storage, scope)?;
+    let (newest, segments) = look_at_all(storage, scope)?;
     let mut analysis = Analysis {
         place: storage.place(),
-        newest: listed,
-        segments: Vec::with_capacity(opened.len()),
+        newest,
+        segments,
         generation: 1,
         epoch: 0,
         first: 0,
@@ -211,43 +255,97 @@ fn look(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
         low_water: 0,
         findings: Vec::new(),
     };
-    for i in 0..opened.len() {
-        let (listed, own, reader) = &opened[i];
-        let state = match own {
-            Some(h) => segment(*listed, h, true, reader, scope)?,
-            None => {
-                // Every writer of a driver's log has its own identity: the one that fits is most likely the next one's.
-                let others =
-                    opened[i + 1..].iter().chain(opened[..i].iter().rev()).filter_map(|(_, h, _)| *h);
-                guessed(*listed, others, reader, scope)?
-            }
-        };
-        analysis.segments.push(state);
-    }
     analysis.conclude(scope);
     Ok(analysis)
 }
 
-type Opened = (Listed, Option<SegmentHeader>, Arc<dyn SegmentRead>);
+/// A segment that was looked at: with its header and what it holds, or, where the header does not check, neither yet.
+type Seen = (Listed, Option<(SegmentHeader, SegmentState)>);
 
-/// Opens every segment; gives them with the number of the newest.
-fn open_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<Opened>)> {
+/// Looks at every segment; gives them with the number of the newest that was listed. No more than one of them is open in
+/// each thread, however many there are.
+fn look_at_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<SegmentState>)> {
+    let mut sealed: HashMap<u64, Seen> = HashMap::new();
     let mut tries = 0;
     'again: loop {
         tries += 1;
         let listed = storage.list()?;
         let newest = listed.last().map_or(0, |l| l.id);
-        let mut opened = Vec::with_capacity(listed.len());
-        for l in listed {
-            match storage.open(l.id) {
-                Ok(reader) => opened.push((l, header(&reader, l.id, scope)?, reader)),
+        let wanted: Vec<Listed> = listed.iter().filter(|l| !sealed.contains_key(&l.id)).copied().collect();
+        let mut seen: HashMap<u64, Seen> = HashMap::with_capacity(wanted.len());
+        let mut absent = None;
+        for (l, result) in wanted.iter().zip(in_parallel(&wanted, |l| look_at(storage, *l, scope))) {
+            match result {
+                Ok(s) => drop(seen.insert(l.id, s)),
                 // Cleaned since the listing: the mark that proves it may lie in a segment that is newer than the listing.
+                Err(e) if e.is_not_found() && tries < MOST_TRIES => absent = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        if absent.is_some() {
+            // What is sealed stays as it is; the rest is looked at again.
+            let fixed = |s: &Seen| matches!(&s.1, Some((_, state)) if state.is_sealed());
+            sealed.extend(seen.into_iter().filter(|(_, s)| fixed(s)));
+            continue;
+        }
+        seen.extend(sealed.drain());
+        let seen: Vec<Seen> = listed.iter().filter_map(|l| seen.remove(&l.id)).collect();
+        let headers: Vec<Option<SegmentHeader>> =
+            seen.iter().map(|s| s.1.as_ref().map(|(h, _)| *h)).collect();
+        let mut segments = Vec::with_capacity(seen.len());
+        for (i, (listed, found)) in seen.into_iter().enumerate() {
+            if let Some((_, state)) = found {
+                segments.push(state);
+                continue;
+            }
+            // Every writer of a driver's log has its own identity: the one that fits is most likely the next one's.
+            let others = headers[i + 1..].iter().chain(headers[..i].iter().rev()).filter_map(|h| *h);
+            let guess = storage.open(listed.id).and_then(|reader| guessed(listed, others, &reader, scope));
+            match guess {
+                Ok(state) => segments.push(state),
                 Err(e) if e.is_not_found() && tries < MOST_TRIES => continue 'again,
                 Err(e) => return Err(e),
             }
         }
-        return Ok((newest, opened));
+        return Ok((newest, segments));
     }
+}
+
+fn look_at(storage: &dyn Storage, listed: Listed, scope: Scope) -> Result<Seen> {
+    let reader = storage.open(listed.id)?;
+    let Some(header) = header(&reader, listed.id, scope)? else { return Ok((listed, None)) };
+    let state = segment(listed, &header, true, &reader, scope)?;
+    Ok((listed, Some((header, state))))
+}
+
+/// Does `work` for each of many segments, on a few threads: it waits for the device most of the time.
+fn in_parallel<T: Send>(segments: &[Listed], work: impl Fn(&Listed) -> Result<T> + Sync) -> Vec<Result<T>> {
+    let threads = (segments.len() / PER_THREAD).min(MOST_THREADS);
+    if threads < 2 {
+        return segments.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<Option<Result<T>>>> = Mutex::new(segments.iter().map(|_| None).collect());
+    let run = || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(segment) = segments.get(i) else { return };
+            let result = work(segment);
+            done.lock().unwrap_or_else(PoisonError::into_inner)[i] = Some(result);
+        }
+    };
+    thread::scope(|s| {
+        for _ in 1..threads {
+            // Without a thread the others do its part.
+            if let Err(e) = thread::Builder::new().name("ferrowal-look".into()).spawn_scoped(s, run) {
+                log::debug!("cannot start a thread to look at segments: {e}");
+            }
+        }
+        run();
+    });
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let unseen = || Err(Error::Internal("a segment was not looked at".into()));
+    done.into_iter().map(|result| result.unwrap_or_else(unseen)).collect()
 }
 
 /// Refuses a log whose newest segment is of a format that this release does not know.
@@ -300,6 +398,7 @@ fn segment(
         generation: header.generation,
         epoch: header.epoch,
         content,
+        past: if header_checks { header.past } else { Past::UNKNOWN },
         void_from: u64::MAX,
         header_checks,
         recycled: header.recycled != 0,
@@ -339,8 +438,8 @@ fn without_header(
 ) -> Result<SegmentState> {
     let writer = scope.writer.or(neighbour.map(|n| n.place().writer)).unwrap_or_default();
     let place = Place { log: scope.log, writer, segment: listed.id };
-    let guess = neighbour.unwrap_or_else(|| SegmentHeader::new(&place, 1, 0, 0, BLOCK));
-    let header = SegmentHeader::new(&place, guess.generation, guess.epoch, 0, guess.block);
+    let guess = neighbour.unwrap_or_else(|| SegmentHeader::new(&place, 1, 0, 0, BLOCK, Past::UNKNOWN));
+    let header = SegmentHeader::new(&place, guess.generation, guess.epoch, 0, guess.block, Past::UNKNOWN);
     let mut state = segment(listed, &header, false, reader, Scope { deep: true, ..scope })?;
     if matches!(&state.content, Content::Walked { groups, footer: None, .. } if groups.is_empty()) {
         state.content = Content::Unreadable;
@@ -363,7 +462,8 @@ fn walk(
     scope: Scope,
     footer: Option<Footer>,
 ) -> Result<Content> {
-    if scope.settle {
+    // What a footer fixes was durable before it was written.
+    if scope.settle && footer.is_none() {
         reader.settle()?;
     }
     let walk = Walk::new(reader.clone(), place, block, true)?;
@@ -380,6 +480,14 @@ fn walk(
             Found::Footer(f) => end = Some(f),
         }
     }
+    if let Some(f) = footer {
+        // All is as the footer says, so nothing more need be remembered of it.
+        let ends = groups.first().zip(groups.last()).map(|(a, b)| (a.header.sequence, b.header.sequence + 1));
+        let whole = ends == Some((f.base, f.next)) && groups.len() as u64 == f.next - f.base;
+        if whole && bad.is_empty() && scope.limit.is_none() {
+            return Ok(Content::Sealed(f));
+        }
+    }
     Ok(Content::Walked { groups, bad, footer: footer.or(end), sealed: footer.is_some(), ahead })
 }
 
@@ -389,22 +497,10 @@ impl Analysis {
         self.epoch = self.segments.iter().map(|s| s.epoch).max().unwrap_or(0);
         let mut watermark = 0;
         for segment in &self.segments {
-            let mut note = |w: u64, t: i64, l: u64| {
-                watermark = watermark.max(w);
-                self.threshold = self.threshold.max(t);
-                self.low_water = self.low_water.max(l);
-            };
-            match &segment.content {
-                Content::Sealed(f) => note(f.watermark.max(f.next), f.threshold, f.low_water),
-                Content::Walked { groups, footer, ahead, .. } => {
-                    note(0, i64::MIN, ahead.low_water);
-                    groups
-                        .iter()
-                        .for_each(|g| note(g.header.watermark, g.header.threshold, g.header.low_water));
-                    footer.iter().for_each(|f| note(f.watermark.max(f.next), f.threshold, f.low_water));
-                }
-                Content::Unreadable => {}
-            }
+            let says = segment.says(scope.limit);
+            watermark = watermark.max(says.watermark);
+            self.threshold = self.threshold.max(says.threshold);
+            self.low_water = self.low_water.max(says.low_water);
         }
         let low_water = self.low_water;
         // A crash between the mark and the deletes leaves segments that are already gone.
@@ -421,10 +517,6 @@ impl Analysis {
     fn find_end(&mut self, watermark: u64, scope: Scope) {
         let current = |s: &&SegmentState| s.generation == self.generation;
         let mut findings = Vec::new();
-        if self.low_water > 0 && self.segments.first().is_some_and(|s| s.listed.id > self.low_water) {
-            let first = self.low_water;
-            findings.push(self.finding(first, 0, true, "the segment is missing".into()));
-        }
         let first = self.segments.iter().filter(current).filter_map(SegmentState::first).max().unwrap_or(0);
         let mut expected = Some(first).filter(|f| *f > 0).unwrap_or_else(|| {
             // No group in this generation yet: go on behind what came before.
@@ -449,11 +541,11 @@ impl Analysis {
                 let (first, next) = (f.base, f.next.min(segment.void_from));
                 if first < next {
                     if first > expected && end.is_none() {
-                        findings.push(self.gap(last, expected, first, watermark, &mut end));
+                        findings.push(self.gap((last, id), (expected, first), watermark, &mut end));
                     }
                     expected = expected.max(next);
+                    last = (id, f.end);
                 }
-                last = (id, f.end);
                 continue;
             }
             for group in segment.kept(u64::MAX) {
@@ -462,7 +554,7 @@ impl Analysis {
                     if last.0 != id && segment.base().is_some_and(|b| b <= expected) {
                         last = (id, u64::from(segment.block));
                     }
-                    findings.push(self.gap(last, expected, sequence, watermark, &mut end));
+                    findings.push(self.gap((last, id), (expected, sequence), watermark, &mut end));
                 }
                 expected = expected.max(sequence + 1);
                 last = (id, group.end);
@@ -470,10 +562,17 @@ impl Analysis {
         }
         if end.is_none() && watermark > expected && scope.limit.is_none_or(|l| l > expected) {
             let upto = scope.limit.map_or(watermark, |l| l.min(watermark));
-            findings.push(self.gap(last, expected, upto, watermark, &mut end));
+            findings.push(self.gap((last, u64::MAX), (expected, upto), watermark, &mut end));
             expected = upto;
         }
         self.end = end.unwrap_or(expected);
+        // A gap names what it lies in; where no sequence shows it, there was still a segment, and nobody may say that it
+        // held nothing.
+        for id in self.missing() {
+            if !findings.iter().any(|f| f.corrupt && f.segment == id) {
+                findings.push(self.finding(id, 0, true, "the segment is missing".into()));
+            }
+        }
         for segment in self.segments.iter().filter(current) {
             if let Content::Walked { bad, footer: None, .. } = &segment.content {
                 let kept_end = segment.data_end(self.end);
@@ -492,23 +591,44 @@ impl Analysis {
         self.findings = findings;
     }
 
-    /// The groups from `from` up to `to` are missing behind `last`. Corrupt if they were known durable; otherwise the
-    /// log ends here.
-    fn gap(&self, last: (u64, u64), from: u64, to: u64, watermark: u64, end: &mut Option<u64>) -> Finding {
+    /// Segments that were not cleaned, by all that is known, and are not there: a later one of this generation says that
+    /// there was one before it, or the low-water mark names one.
+    pub(crate) fn missing(&self) -> Vec<u64> {
+        let current = self.segments.iter().filter(|s| s.generation == self.generation);
+        let named = current.map(|s| s.past.previous).filter(|id| *id > 0 && *id >= self.low_water);
+        let oldest = self.segments.first().map(|_| self.low_water).filter(|id| *id > 0);
+        let mut missing: Vec<u64> = named.chain(oldest).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing.retain(|id| self.segments.iter().all(|s| s.listed.id != *id));
+        missing
+    }
+
+    /// The groups from `from` up to `to` are missing behind `last`, and the log goes on in segment `next`. Corrupt if they
+    /// were known durable; otherwise the log ends here.
+    fn gap(
+        &self,
+        (last, next): ((u64, u64), u64),
+        (from, to): (u64, u64),
+        watermark: u64,
+        end: &mut Option<u64>,
+    ) -> Finding {
         let corrupt = watermark > from;
         if !corrupt {
             *end = Some(from);
         }
-        let (segment, offset, why) = self.blame(last);
+        let (segment, offset, why) = self.blame(last, next);
         let groups =
             if to == from + 1 { format!("group {from}") } else { format!("groups {from} to {}", to - 1) };
         let state = if corrupt { "acknowledged, but" } else { "never acknowledged, and" };
         self.finding(segment, offset, corrupt, format!("{groups} {state} not readable: {why}"))
     }
 
-    /// The first bad place behind `last`.
-    fn blame(&self, last: (u64, u64)) -> (u64, u64, String) {
-        for segment in self.segments.iter().filter(|s| s.listed.id >= last.0) {
+    /// The first bad place behind `last`, or the segment that should be there, before `next`.
+    fn blame(&self, last: (u64, u64), next: u64) -> (u64, u64, String) {
+        let missing = self.missing().into_iter().find(|id| last.0 < *id && *id < next);
+        let before = |id: u64| missing.is_none_or(|m| id < m);
+        for segment in self.segments.iter().filter(|s| s.listed.id >= last.0 && before(s.listed.id)) {
             let id = segment.listed.id;
             match &segment.content {
                 Content::Walked { bad, .. } => {
@@ -519,6 +639,9 @@ impl Analysis {
                 Content::Unreadable => return (id, 0, "nothing in the segment can be read".into()),
                 Content::Sealed(_) => {}
             }
+        }
+        if let Some(id) = missing {
+            return (id, u64::from(BLOCK), "the segment is missing".into());
         }
         let first = self.segments.first().map_or(0, |s| s.listed.id);
         (last.0.max(first), last.1, "the bytes are missing".into())

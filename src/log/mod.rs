@@ -159,10 +159,7 @@ impl Log {
     /// longer check, [`Error::Missing`](crate::Error::Missing) and [`Error::Foreign`](crate::Error::Foreign) if this is not
     /// where it lies.
     pub fn read(&self, handle: &RecordHandle) -> Result<Vec<u8>> {
-        self.shared.locate(handle)?;
-        let mut bytes = zeroed(handle.length as usize)?;
-        self.shared.read(handle, &mut bytes)?;
-        Ok(bytes)
+        self.shared.read_new(handle)
     }
 
     /// [`Log::read`] into memory of exactly the record's length, without another copy.

@@ -20,8 +20,10 @@ use crate::{
 const MOST_OPEN: usize = 64;
 
 type Key = (Uuid, u64);
-/// An open segment, and when it was last read.
-type Opened = (Arc<dyn SegmentRead>, Instant);
+/// An open segment, with its size, which never grows: what lies within it and is not there fails its check.
+type Measured = (Arc<dyn SegmentRead>, u64);
+/// The same, and when it was last read.
+type Opened = (Measured, Instant);
 
 /// The open files of a log's readers.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl Reader {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, id), _| !segments.contains(id));
     }
 
-    fn cached(&self, key: Key) -> Option<Arc<dyn SegmentRead>> {
+    fn cached(&self, key: Key) -> Option<Measured> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get_mut(&key).map(|(segment, used)| {
             *used = Instant::now();
@@ -61,7 +63,7 @@ impl Reader {
         })
     }
 
-    fn remember(&self, key: Key, segment: &Arc<dyn SegmentRead>) {
+    fn remember(&self, key: Key, segment: &Measured) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= MOST_OPEN
             && let Some(oldest) = open.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
@@ -76,7 +78,7 @@ impl Reader {
     }
 
     /// The segment of a record, if it could hold the record.
-    pub(crate) fn locate(&self, at: &At<'_>) -> Result<Arc<dyn SegmentRead>> {
+    pub(crate) fn locate(&self, at: &At<'_>) -> Result<Located> {
         let key = (at.handle.writer, at.handle.segment);
         if let Some(segment) = self.cached(key) {
             return at.bounded(segment);
@@ -86,21 +88,28 @@ impl Reader {
             Err(e) if e.is_not_found() => return Err(at.absent()?),
             Err(e) => return Err(e),
         };
-        let segment = at.bounded(segment)?;
+        let size = segment.size()?;
+        let segment = (segment, size);
+        let located = at.bounded(segment.clone())?;
         self.remember(key, &segment);
-        Ok(segment)
+        Ok(located)
     }
 
     /// Reads the record into `into`, which has its length.
     pub(crate) fn read(&self, at: &At<'_>, into: &mut [u8]) -> Result<()> {
-        let segment = self.locate(at)?;
-        if at.read_checked(&segment, into)? {
+        let located = self.locate(at)?;
+        self.read_located(at, &located, into)
+    }
+
+    /// The same from where it was found: one call to the device, and no other, unless the check fails.
+    pub(crate) fn read_located(&self, at: &At<'_>, located: &Located, into: &mut [u8]) -> Result<()> {
+        if at.read_checked(&located.0, into)? {
             return Ok(());
         }
         // The file may not be the one that has this name now: look again before calling it damage.
         self.forget((at.handle.writer, at.handle.segment));
-        let segment = self.locate(at)?;
-        if at.read_checked(&segment, into)? {
+        let located = self.locate(at)?;
+        if at.read_checked(&located.0, into)? {
             return Ok(());
         }
         into.fill(0);
@@ -108,25 +117,28 @@ impl Reader {
     }
 }
 
+/// A segment that could hold the record.
+pub(crate) struct Located(Arc<dyn SegmentRead>);
+
 /// A record to be read, with where to look for it.
 pub(crate) struct At<'a> {
     pub(crate) handle: &'a RecordHandle,
     pub(crate) home: &'a dyn Home,
     pub(crate) storage: &'a dyn Storage,
     pub(crate) which: Which,
-    /// A live writer's low-water mark, where the record is one of its own.
-    pub(crate) low_water: u64,
+    /// A live writer's low-water mark, where the record is one of its own. Asked for only where the segment is absent: it
+    /// takes the writer's lock.
+    pub(crate) low_water: &'a dyn Fn() -> u64,
 }
 
 impl At<'_> {
     /// Nothing is allocated, nor read, for a length that the segment cannot hold.
-    fn bounded(&self, segment: Arc<dyn SegmentRead>) -> Result<Arc<dyn SegmentRead>> {
+    fn bounded(&self, (segment, size): Measured) -> Result<Located> {
         let end = self.handle.offset.checked_add(FrameHeader::footprint(self.handle.length));
-        let size = segment.size()?;
         if end.is_none_or(|end| end > size) {
             return Err(self.corrupt(&format!("the record reaches beyond the segment's end at {size}")));
         }
-        Ok(segment)
+        Ok(Located(segment))
     }
 
     fn read_checked(&self, segment: &Arc<dyn SegmentRead>, into: &mut [u8]) -> Result<bool> {
@@ -159,20 +171,25 @@ impl At<'_> {
         }
     }
 
-    /// Why the segment is not there. Only a durable mark or note proves that it was cleaned.
+    /// Why the segment is not there. Only a durable mark or note proves that it was cleaned; where another segment names it
+    /// as one that was there, it was lost, which is damage. Without either, this may not be the place to look.
     fn absent(&self) -> Result<Error> {
         let h = self.handle;
         let gone = |detail: String| Ok(Error::Gone { handle: h.to_string(), detail });
-        if self.low_water > h.segment {
-            return gone(format!("segments below {} were", self.low_water));
+        let low_water = (self.low_water)();
+        if low_water > h.segment {
+            return gone(format!("segments below {low_water} were"));
         }
         if matches!(self.which, Which::Receiver(_)) && self.home.was_removed(h.writer)? {
             return gone("its writer is dead, and was cleaned as a whole".into());
         }
         let writer = matches!(self.which, Which::Receiver(_)).then_some(h.writer);
-        let low_water = analyse(self.storage, Scope { log: h.log, writer, ..Scope::default() })?.low_water;
-        if low_water > h.segment {
-            return gone(format!("segments below {low_water} were"));
+        let found = analyse(self.storage, Scope { log: h.log, writer, ..Scope::default() })?;
+        if found.low_water > h.segment {
+            return gone(format!("segments below {} were", found.low_water));
+        }
+        if found.missing().contains(&h.segment) {
+            return Ok(self.corrupt("the segment is missing, and was not cleaned"));
         }
         Ok(Error::Missing {
             what: format!("segment {} of writer {} in {}", h.segment, h.writer, self.storage.place()),

@@ -54,20 +54,33 @@ pub(crate) fn recover(
     let mut report = summarize(&analysis);
     let mut recovered = Vec::new();
     let latest = analysis.segments.iter().map(SegmentState::max_time).max().unwrap_or(i64::MIN);
-    for segment in &analysis.segments {
-        let kept = settle_segment(home, storage, which, &analysis, segment, &mut report)?;
-        if kept {
-            let size = segment.listed.length;
-            let counts = segment.generation == analysis.generation && !(fresh && analysis.has_records());
-            let base = if counts { segment.kept_base(analysis.end).unwrap_or(0) } else { 0 };
-            // Nobody knows the times in a segment that cannot be read: it stays as long as anything that is here now.
-            let max_time = match segment.content {
-                Content::Unreadable => latest,
-                _ => segment.max_time(),
-            };
-            recovered.push(Segment::recovered(segment.place, size, max_time, base));
-        }
+    // Prepared ahead of need, and never written to, not even by an earlier recovery. Only those behind everything else
+    // go: a later segment's header may say that there was one before it.
+    let used = analysis.segments.iter().rposition(|s| !is_unused(&analysis, s)).map_or(0, |i| i + 1);
+    let (rest, behind) = analysis.segments.split_at(used);
+    let says = |segments: &[SegmentState]| {
+        let all = segments.iter().map(|s| s.says(None));
+        all.fold((0, i64::MIN), |(l, t), says| (says.low_water.max(l), says.threshold.max(t)))
+    };
+    let (told, more) = (says(rest), says(behind));
+    // What was cleaned must stay explained, be it by an empty segment.
+    let needed = more.0 > told.0 || more.1 > told.1;
+    let unused: Vec<u64> =
+        if needed { Vec::new() } else { behind.iter().rev().map(|s| s.listed.id).collect() };
+    for segment in analysis.segments.iter().filter(|s| !unused.contains(&s.listed.id)) {
+        settle_segment(home, storage, which, &analysis, segment, &mut report)?;
+        let size = segment.listed.length;
+        let counts = segment.generation == analysis.generation && !(fresh && analysis.has_records());
+        let base = if counts { segment.kept_base(analysis.end).unwrap_or(0) } else { 0 };
+        // Nobody knows the times in a segment that cannot be read: it stays as long as anything that is here now.
+        let max_time = match segment.content {
+            Content::Unreadable => latest,
+            _ => segment.max_time(),
+        };
+        recovered.push(Segment::recovered(segment.place, size, max_time, base));
     }
+    // The newest first, each durably, for the same reason.
+    unused.iter().try_for_each(|id| storage.delete(&[*id]))?;
     let mut generation = analysis.generation;
     if fresh && analysis.has_records() {
         generation += 1;
@@ -139,7 +152,16 @@ pub(crate) fn summarize(analysis: &Analysis) -> RecoveryReport {
     report
 }
 
-/// Fixes the length of a segment that an earlier writer left open; gives whether it is still there.
+/// Whether nothing was ever written to a segment, and it is no evidence either.
+fn is_unused(analysis: &Analysis, segment: &SegmentState) -> bool {
+    let Content::Walked { groups, bad, footer: None, .. } = &segment.content else { return false };
+    // In a file that was a segment before, what is not surely of this one is stale; another's bytes are zero.
+    let untouched = groups.is_empty() && bad.iter().all(|b| segment.recycled && b.end.is_none());
+    let evidence = !segment.header_checks || analysis.missing().contains(&segment.past.previous);
+    untouched && !evidence && segment.listed.id > analysis.low_water
+}
+
+/// Fixes the length of a segment that an earlier writer left open.
 fn settle_segment(
     home: &dyn Home,
     storage: &dyn Storage,
@@ -147,14 +169,13 @@ fn settle_segment(
     analysis: &Analysis,
     segment: &SegmentState,
     report: &mut RecoveryReport,
-) -> Result<bool> {
+) -> Result<()> {
     let id = segment.listed.id;
     let (groups, bad, footer) = match &segment.content {
-        Content::Sealed(_) | Content::Walked { sealed: true, .. } => return Ok(true),
+        Content::Sealed(_) | Content::Walked { sealed: true, .. } => return Ok(()),
         Content::Walked { groups, bad, footer, .. } => (groups, bad, footer),
         Content::Unreadable => {
-            set_aside(home, storage, which, segment, 0, segment.listed.length, report)?;
-            return Ok(true);
+            return set_aside(home, storage, which, segment, 0, segment.listed.length, report);
         }
     };
     let end = segment.data_end(analysis.end);
@@ -171,12 +192,6 @@ fn settle_segment(
             None => None,
         }
     };
-    let unused = groups.is_empty() && behind.is_none() && footer.is_none();
-    if unused && segment.header_checks && id > analysis.low_water {
-        // Prepared ahead of need, and never written to, not even by an earlier recovery.
-        storage.delete(&[id])?;
-        return Ok(false);
-    }
     // A footer that a crash left untruncated is neither.
     if let (Some((from, to)), None) = (behind, footer) {
         report.torn_bytes += to - from;
@@ -185,7 +200,7 @@ fn settle_segment(
             // The evidence stays where it is until there is space for a copy; the log must not wait for that.
             Err(e) if e.is_full() => {
                 log::warn!("segment {id} keeps its torn bytes and is not sealed, for want of space: {e}");
-                return Ok(true);
+                return Ok(());
             }
             Err(e) => return Err(e),
         }
@@ -214,8 +229,7 @@ fn settle_segment(
         first: analysis.first,
         sealed: super::wall_clock(),
     };
-    storage.seal(id, end, &footer.encode(&segment.place, end, segment.block))?;
-    Ok(true)
+    storage.seal(id, end, &footer.encode(&segment.place, end, segment.block))
 }
 
 /// One past the last byte that is not zero.

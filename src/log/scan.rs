@@ -75,6 +75,8 @@ struct Writer {
     group: Option<(GroupAt, Frames)>,
     expected: Option<u64>,
     last_bad: Option<(u64, u64, String)>,
+    /// Segments that should be there and are not, in order.
+    lost: VecDeque<u64>,
     /// Damage that going through the segments would not meet: bad headers, a missing first segment.
     preface: VecDeque<Error>,
 }
@@ -147,6 +149,7 @@ impl Writer {
         let strict = source.scope.deep;
         let preface =
             analysis.corruptions().filter(|(f, _)| strict || f.offset == 0).map(|(_, e)| e).collect();
+        let lost = analysis.missing().into();
         let current = analysis.generation;
         let pending =
             std::mem::take(&mut analysis.segments).into_iter().filter(|s| s.generation == current).collect();
@@ -159,6 +162,7 @@ impl Writer {
             group: None,
             expected,
             last_bad: None,
+            lost,
             preface,
         }))
     }
@@ -265,6 +269,10 @@ impl Writer {
                     self.group = Some((group, Frames::new(&group)));
                     let bad = self.last_bad.take();
                     if missing > 0 {
+                        let id = state.listed.id;
+                        let lost = self.lost.iter().find(|l| **l < id).copied();
+                        self.lost.retain(|l| *l > id);
+                        let bad = bad.or(lost.map(a_lost_segment));
                         let (id, offset, detail) = bad.unwrap_or((
                             state.listed.id,
                             group.offset,
@@ -289,7 +297,8 @@ impl Writer {
         let end = self.analysis.end;
         let reached = self.expected.replace(end).unwrap_or(end);
         (reached < end).then(|| {
-            let bad = self.last_bad.take();
+            let lost = self.lost.front().copied();
+            let bad = self.last_bad.take().or(lost.map(a_lost_segment));
             let (id, offset, detail) =
                 bad.unwrap_or((self.analysis.newest, 0, "the bytes are missing".into()));
             self.damage(id, offset, end - reached, &detail)
@@ -303,4 +312,9 @@ impl Writer {
         };
         Item::Damage(Error::Corrupt { place: self.analysis.place.clone(), segment, offset, detail })
     }
+}
+
+/// Where a segment's first group should be.
+fn a_lost_segment(id: u64) -> (u64, u64, String) {
+    (id, u64::from(BLOCK), "the segment is missing".into())
 }

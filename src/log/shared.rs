@@ -442,6 +442,16 @@ impl Shared {
         self.with_place(handle, |at| self.reader.locate(at).map(drop))
     }
 
+    /// The record in memory of its own, which is taken only once a segment is found that could hold it.
+    pub(crate) fn read_new(&self, handle: &RecordHandle) -> Result<Vec<u8>> {
+        self.with_place(handle, |at| {
+            let located = self.reader.locate(at)?;
+            let mut bytes = super::zeroed(handle.length as usize)?;
+            self.reader.read_located(at, &located, &mut bytes)?;
+            Ok(bytes)
+        })
+    }
+
     pub(crate) fn read(&self, handle: &RecordHandle, into: &mut [u8]) -> Result<()> {
         self.with_place(handle, |at| self.reader.read(at, into))
     }
@@ -463,7 +473,8 @@ impl Shared {
         };
         let storage = self.home.storage(which);
         let own = |w: &Arc<Writer>| which == Which::Driver || w.identity().writer == handle.writer;
-        let low_water = self.writer().filter(own).map_or(0, |w| w.low_water());
-        work(&At { handle, home: self.home.as_ref(), storage: storage.as_ref(), which, low_water })
+        let low_water = || self.writer().filter(own).map_or(0, |w| w.low_water());
+        let home = self.home.as_ref();
+        work(&At { handle, home, storage: storage.as_ref(), which, low_water: &low_water })
     }
 }

@@ -1,6 +1,6 @@
 //! Walking through a segment, group by group, and finding the next group behind a damaged place.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use crc32fast::Hasher;
@@ -11,8 +11,11 @@ use crate::{
     storage::SegmentRead,
 };
 
-/// Bytes read ahead.
+/// Bytes read at once.
 const WINDOW: usize = 1 << 20;
+/// Bytes that storage is told to fetch ahead of what is read, so that the device has several large reads to do while
+/// checksums are taken here.
+const AHEAD: u64 = 8 << 20;
 
 /// Buffered reading of one segment.
 #[derive(Debug)]
@@ -20,17 +23,35 @@ pub(crate) struct Window {
     pub(crate) reader: Arc<dyn SegmentRead>,
     buffer: Vec<u8>,
     start: u64,
+    /// What is read in order, and how much of it storage was told of.
+    ahead: Range<u64>,
 }
 
 impl Window {
     pub(crate) fn new(reader: Arc<dyn SegmentRead>) -> Window {
-        Window { reader, buffer: Vec::new(), start: 0 }
+        Window { reader, buffer: Vec::new(), start: 0, ahead: 0..0 }
+    }
+
+    /// The same for a segment that is read in order, up to `end`.
+    fn in_order(reader: Arc<dyn SegmentRead>, end: u64) -> Window {
+        Window { ahead: 0..end, ..Window::new(reader) }
+    }
+
+    /// Keeps storage busy with what comes behind `offset`, in pieces of no less than half of what it is told at most.
+    fn look_ahead(&mut self, offset: u64) {
+        let until = (offset + AHEAD).min(self.ahead.end);
+        let from = self.ahead.start.max(offset);
+        if from < until && (until - from >= AHEAD / 2 || until == self.ahead.end) {
+            self.reader.expect(from, until - from);
+            self.ahead.start = until;
+        }
     }
 
     /// `length` bytes at `offset`, or fewer at the segment's end. At most [`WINDOW`].
     pub(crate) fn bytes(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
         let have = self.start..self.start + self.buffer.len() as u64;
         if offset < have.start || offset + length as u64 > have.end {
+            self.look_ahead(offset);
             self.buffer.resize(WINDOW.max(length), 0);
             let read = self.reader.read(offset, &mut self.buffer);
             // Nothing stale may be taken for what a failed read would have given.
@@ -108,12 +129,21 @@ impl Walk {
     ) -> Result<Walk> {
         let size = reader.size()?;
         let block = u64::from(block);
-        Ok(Walk { window: Window::new(reader), place, block, size, at: block, check_frames, in_bad: false })
+        Ok(Walk {
+            window: Window::in_order(reader, size),
+            place,
+            block,
+            size,
+            at: block,
+            check_frames,
+            in_bad: false,
+        })
     }
 
     /// Ends the walk at `end`, where a footer says that the groups end.
     pub(crate) fn until(mut self, end: u64) -> Walk {
         self.size = self.size.min(end);
+        self.window.ahead.end = self.size;
         self
     }
 
@@ -292,5 +322,6 @@ fn read_all(window: &mut Window, offset: u64, into: &mut [u8]) -> Result<bool> {
         into.copy_from_slice(bytes);
         return Ok(true);
     }
+    window.look_ahead(offset);
     Ok(window.reader.read(offset, into)? == into.len())
 }

@@ -181,6 +181,9 @@ pub(crate) trait SegmentRead: Send + Sync + Debug {
     /// Reads at `offset` into `head` and then `body`, in one call to the device.
     fn read_two(&self, offset: u64, head: &mut [u8], body: &mut [u8]) -> Result<usize>;
 
+    /// Says that these bytes will be read soon. A hint: where they cannot be fetched ahead, nothing happens.
+    fn expect(&self, _offset: u64, _length: u64) {}
+
     /// Makes what was read durable, before it is trusted: a killed writer's last bytes may be in the cache alone.
     fn settle(&self) -> Result<()>;
 }

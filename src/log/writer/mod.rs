@@ -334,10 +334,16 @@ impl Shared {
                 self.say(&result);
                 Outcome::Written { sequence, result }
             }
-            Op::Create { id, space } => {
+            Op::Create { id, space, past } => {
                 let place = Place { log: self.id.log, writer: self.id.writer, segment: id };
-                let header =
-                    SegmentHeader::new(&place, self.id.generation, self.id.epoch, wall_clock(), self.block);
+                let header = SegmentHeader::new(
+                    &place,
+                    self.id.generation,
+                    self.id.epoch,
+                    wall_clock(),
+                    self.block,
+                    past,
+                );
                 let header = |recycled| header.recycled(recycled).encode();
                 let result = self.storage.create(id, space, &header);
                 if !space.urgent {

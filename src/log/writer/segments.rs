@@ -141,6 +141,12 @@ impl Segments {
         open.map(|s| s.base).min().unwrap_or(acked).min(acked)
     }
 
+    /// Number of the newest segment of this generation: one that this writer used, or that holds groups that count.
+    pub(crate) fn newest_of_generation(&self) -> u64 {
+        let ours = |s: &&Segment| s.base > 0 || s.place.writer == self.writer;
+        self.list.iter().rev().find(ours).map_or(0, |s| s.place.segment)
+    }
+
     /// The size that the next segment should have.
     pub(crate) fn wish(&self, most: u64) -> u64 {
         self.wish.min(most)

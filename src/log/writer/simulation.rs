@@ -585,8 +585,13 @@ impl Run {
 
     fn check_handle(&self, i: usize, handle: &RecordHandle, record: &Record) {
         let storage = self.world.storage(Which::Driver);
-        let at =
-            At { handle, home: &self.world, storage: storage.as_ref(), which: Which::Driver, low_water: 0 };
+        let at = At {
+            handle,
+            home: &self.world,
+            storage: storage.as_ref(),
+            which: Which::Driver,
+            low_water: &|| 0,
+        };
         let mut bytes = vec![0; record.bytes.len()];
         match Reader::new(Duration::ZERO).read(&at, &mut bytes) {
             Ok(()) => assert!(bytes == record.bytes, "seed {}: {handle} was altered", self.seed),

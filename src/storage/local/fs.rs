@@ -3,12 +3,13 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, IoSlice, IoSliceMut, Read},
+    num::NonZeroU64,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FallocateFlags, RenameFlags, StatxFlags},
+    fs::{Advice, AtFlags, CWD, FallocateFlags, RenameFlags, StatxFlags},
     io::Errno,
 };
 
@@ -102,6 +103,13 @@ pub(super) fn read_at(file: &File, path: &Path, offset: u64, into: &mut [u8]) ->
         }
     }
     Ok(done)
+}
+
+/// Tells the kernel to fetch these bytes into the page cache meanwhile. What it makes of it changes nothing but the time.
+pub(super) fn expect(file: &File, offset: u64, length: u64) {
+    if let Err(e) = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), Advice::WillNeed) {
+        log::debug!("the kernel takes no advice on reading ahead: {e}");
+    }
 }
 
 /// Reads at `offset` into two places with one call, as far as the kernel gives all of it at once.

@@ -361,6 +361,10 @@ impl SegmentRead for LocalReader {
         fs::read_two_at(&self.file, &self.path, offset, head, body)
     }
 
+    fn expect(&self, offset: u64, length: u64) {
+        fs::expect(&self.file, offset, length);
+    }
+
     fn settle(&self) -> Result<()> {
         fs::sync_data(&self.file, &self.path)
     }

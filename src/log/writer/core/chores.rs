@@ -132,7 +132,7 @@ impl Core {
     }
 
     fn next_to_seal(&mut self) -> Option<(Place, Footer, u64)> {
-        let durable = if self.config.durable { self.acked } else { self.segments.synced(self.acked) };
+        let durable = self.known_durable();
         self.segments.next_to_seal((self.acked, durable), self.thresholds.effective(), self.config.block)
     }
 }

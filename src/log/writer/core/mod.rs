@@ -34,7 +34,7 @@ use super::{
 use crate::{
     commit::{Gate, Machine, Step, Wake},
     error::{Error, Result},
-    format::{Footer, FrameHeader, GROUP_HEADER, Place},
+    format::{Footer, FrameHeader, GROUP_HEADER, Past, Place},
     log::threshold::Thresholds,
     storage::{Barrier, Poisoned, SegmentWrite, Space},
 };
@@ -71,7 +71,7 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) enum Op {
     Write { group: Arc<Group>, segment: Arc<Poisoned>, stamp: Stamp, barrier: Barrier },
-    Create { id: u64, space: Space },
+    Create { id: u64, space: Space, past: Past },
     Seal { place: Place, footer: Footer, at: u64 },
     Delete { ids: Vec<u64> },
     Collect { threshold: i64 },

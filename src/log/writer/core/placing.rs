@@ -8,7 +8,7 @@ use super::{
 use crate::{
     commit::{Step, Wake},
     error::Result,
-    format::GroupHeader,
+    format::{GroupHeader, Past},
     log::writer::{
         group::Stamp,
         segments::{Segment, State},
@@ -99,7 +99,20 @@ impl Core {
         } else {
             (self.segments.wish(self.config.segment_size).max(least), Preallocate::Zeroed)
         };
-        Op::Create { id: self.segments.take_id(), space: Space { wish, least, how, urgent } }
+        let past = Past {
+            watermark: self.known_durable(),
+            threshold: self.thresholds.effective(),
+            low_water: self.segments.low_water(),
+            // Groups that are to be sent again are nowhere yet, and none of them is acknowledged.
+            first: self.segments.first_sequence().map_or(self.acked, |f| f.min(self.acked)),
+            previous: self.segments.newest_of_generation(),
+        };
+        Op::Create { id: self.segments.take_id(), space: Space { wish, least, how, urgent }, past }
+    }
+
+    /// Every group with a smaller sequence is durable: without barriers, only what lies in sealed segments.
+    pub(super) fn known_durable(&self) -> u64 {
+        if self.config.durable { self.acked } else { self.segments.synced(self.acked) }
     }
 
     pub(super) fn submit(
@@ -109,10 +122,8 @@ impl Core {
         footprint: u64,
         barrier: Barrier,
     ) -> Step<Op> {
-        // Without barriers only what lies in sealed segments is known to be durable.
-        let known = if self.config.durable { self.acked } else { self.segments.synced(self.acked) };
         let (watermark, threshold, low_water) =
-            (known, self.thresholds.effective(), self.segments.low_water());
+            (self.known_durable(), self.thresholds.effective(), self.segments.low_water());
         let (sequence, first) = (self.sequence, self.segments.first_sequence());
         let Some((active, write)) = self.segments.active_mut().and_then(|a| a.write.clone().map(|w| (a, w)))
         else {
