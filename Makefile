@@ -23,6 +23,15 @@ check-rust: setup-tools
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	cargo test --locked
 	cargo test --locked --no-default-features
+	$(MAKE) check-barriers
+
+# The log's own tests once more on each barrier; the first run had the one that is the fastest here.
+.PHONY: check-barriers
+check-barriers:
+	for barrier in fdatasync direct dsync; do \
+	  FERROWAL_TEST_BARRIER=$$barrier cargo test --locked --no-default-features \
+	    --test log --test damage --test concurrency --test recovery --test full || exit 1; \
+	done
 
 .PHONY: check-java
 check-java: setup-tools

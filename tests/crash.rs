@@ -1,4 +1,5 @@
-//! kill -9 at random moments: every record that was acknowledged comes back, by handle and in order.
+//! kill -9 at random moments: every record that was acknowledged comes back, by handle and in order, whatever the barrier,
+//! and without one too (`durability=os`).
 //!
 //! The test runs itself again as the process to be killed. What was acknowledged is told through a pipe, so it is
 //! known outside of the process and outside of the log.
@@ -17,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{options, record};
+use common::{options, record, ways, write_by};
 use ferrowal::{Log, RecordHandle, Role};
 
 const CYCLES: u64 = 20;
@@ -32,8 +33,9 @@ fn length(number: u64) -> usize {
     }
 }
 
-fn opened(dir: &Path, role: Role) -> Log {
+fn opened(dir: &Path, role: Role, way: &str) -> Log {
     let mut options = options(dir, role);
+    write_by(&mut options, way);
     options.segment_size = 16 << 20;
     options.lock_wait = Duration::from_secs(10);
     Log::open(options).unwrap()
@@ -48,7 +50,8 @@ fn child() {
     };
     let role =
         if env::var("FERROWAL_TEST_ROLE").unwrap() == "driver" { Role::Driver } else { Role::Receivers };
-    let log = Arc::new(opened(Path::new(&dir), role));
+    let way = env::var("FERROWAL_TEST_WAY").unwrap();
+    let log = Arc::new(opened(Path::new(&dir), role, &way));
     if role == Role::Driver {
         // As Spark does after a crash: a driver that writes first would begin a new generation.
         log.scan().unwrap().for_each(|r| drop(r.unwrap()));
@@ -78,12 +81,13 @@ fn say(line: String) {
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
-fn spawn(dir: &Path, role: Role, first: u64) -> Child {
+fn spawn(dir: &Path, role: Role, way: &str, first: u64) -> Child {
     Command::new(env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored", "--nocapture"])
         .env("FERROWAL_TEST_DIR", dir)
         .env("FERROWAL_TEST_FIRST", first.to_string())
         .env("FERROWAL_TEST_ROLE", if role == Role::Driver { "driver" } else { "receivers" })
+        .env("FERROWAL_TEST_WAY", way)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -126,10 +130,12 @@ fn kill_and_recover(role: Role, seed: u64) {
     let mut told = Told::default();
     let mut random = seed;
     let mut in_flight = 0;
+    // By turns, in one directory: a log is not bound to the way in which it was written.
+    let ways = ways();
     for cycle in 0..CYCLES {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let acks_before_kill = (random >> 33) % 200;
-        let mut child = spawn(dir.path(), role, cycle * 1_000_000);
+        let mut child = spawn(dir.path(), role, ways[cycle as usize % ways.len()], cycle * 1_000_000);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let began = Instant::now();
         let (mut acks, mut this) = (0, Told::default());
@@ -159,7 +165,7 @@ fn kill_and_recover(role: Role, seed: u64) {
 }
 
 fn verify(dir: &Path, role: Role, told: &Told, cycle: u64) {
-    let log = opened(dir, role);
+    let log = opened(dir, role, "auto");
     for (number, handle) in &told.acknowledged {
         assert!(
             log.read(handle).unwrap() == record(*number, length(*number)),

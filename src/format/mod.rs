@@ -26,8 +26,12 @@ pub(crate) use segment::{Footer, HeaderError, Past, SegmentHeader, decode_header
 /// The format version this release writes, and the only one it reads so far.
 pub(crate) const VERSION: u16 = 1;
 
-/// Default block: what an acknowledged group is padded to, so that no acknowledged block is ever written again.
+/// Bytes of header and footer, and what a group is padded to where a barrier follows, so that no acknowledged block is ever
+/// written again.
 pub(crate) const BLOCK: u32 = 4096;
+
+/// What a group is padded to where no barrier follows.
+pub(crate) const UNPADDED: u32 = 64;
 
 /// The identity of a segment: what every checksum in it is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crc32fast::Hasher;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::{Fields, Place, VERSION};
+use super::{BLOCK, Fields, Place, VERSION};
 
 const PREFIX: usize = 24;
 const HEADER_MAGIC: &[u8; 8] = b"FERROWAL";
@@ -35,7 +35,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) epoch: u64,
     /// Wall clock, milliseconds since 1970: for people only, never compared.
     pub(crate) created: u64,
-    /// Groups begin at multiples of this.
+    /// Groups begin at multiples of this. Header and footer are as large, and [`BLOCK`] at least.
     pub(crate) block: u32,
     /// 0: plain.
     pub(crate) codec: u32,
@@ -106,9 +106,14 @@ impl SegmentHeader {
         }
     }
 
+    /// Bytes of the header, and of the footer.
+    pub(crate) fn ends(&self) -> u32 {
+        self.block.max(BLOCK)
+    }
+
     /// The header's block.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        seal(HEADER_MAGIC, self, self.block, |crc| crc.finalize())
+        seal(HEADER_MAGIC, self, self.ends(), |crc| crc.finalize())
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct SegmentState {
     pub(crate) listed: Listed,
     pub(crate) place: Place,
     pub(crate) block: u32,
+    /// Bytes of the header, and of the footer.
+    pub(crate) ends: u32,
     pub(crate) generation: u64,
     pub(crate) epoch: u64,
     pub(crate) content: Content,
@@ -172,7 +174,7 @@ impl SegmentState {
     pub(crate) fn data_end(&self, end: u64) -> u64 {
         match &self.content {
             Content::Sealed(f) => f.end,
-            _ => self.kept(end).map(|g| g.end).max().unwrap_or(u64::from(self.block)),
+            _ => self.kept(end).map(|g| g.end).max().unwrap_or(u64::from(self.ends)),
         }
     }
 
@@ -386,7 +388,7 @@ fn segment(
     scope: Scope,
 ) -> Result<SegmentState> {
     let place = Place { segment: listed.id, ..header.place() };
-    let found = footer(reader, &place, header.block)?;
+    let found = footer(reader, &place, header.ends())?;
     let content = match found {
         Some(f) if !scope.deep => Content::Sealed(f),
         _ => walk(reader, place, header.block, scope, found)?,
@@ -395,6 +397,7 @@ fn segment(
         listed,
         place,
         block: header.block,
+        ends: header.ends(),
         generation: header.generation,
         epoch: header.epoch,
         content,
@@ -552,7 +555,7 @@ impl Analysis {
                 let sequence = group.header.sequence;
                 if sequence > expected && end.is_none() {
                     if last.0 != id && segment.base().is_some_and(|b| b <= expected) {
-                        last = (id, u64::from(segment.block));
+                        last = (id, u64::from(segment.ends));
                     }
                     findings.push(self.gap((last, id), (expected, sequence), watermark, &mut end));
                 }

@@ -229,7 +229,7 @@ fn settle_segment(
         first: analysis.first,
         sealed: super::wall_clock(),
     };
-    storage.seal(id, end, &footer.encode(&segment.place, end, segment.block))
+    storage.seal(id, end, &footer.encode(&segment.place, end, segment.ends))
 }
 
 /// One past the last byte that is not zero.

@@ -7,7 +7,9 @@ use crc32fast::Hasher;
 
 use crate::{
     error::Result,
-    format::{FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, is_zero},
+    format::{
+        BLOCK, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, is_zero,
+    },
     storage::SegmentRead,
 };
 
@@ -134,7 +136,7 @@ impl Walk {
             place,
             block,
             size,
-            at: block,
+            at: block.max(BLOCK.into()),
             check_frames,
             in_bad: false,
         })
@@ -151,13 +153,15 @@ impl Walk {
     pub(crate) fn next(&mut self) -> Result<Option<Found>> {
         while self.at < self.size {
             let at = self.at;
-            let block = self.window.bytes(at, self.block as usize)?;
+            let block = self.window.bytes(at, self.block.max(BLOCK.into()) as usize)?;
             if block.is_empty() {
                 break;
             }
-            if is_zero(block) {
-                self.in_bad = false;
-                self.at += self.block;
+            let zeros = block.chunks(self.block as usize).take_while(|c| is_zero(c)).count() as u64;
+            if zeros > 0 {
+                // Small blocks of zeros are met in records, too.
+                self.in_bad &= zeros * self.block < block.len() as u64;
+                self.at += zeros * self.block;
                 continue;
             }
             let header: Option<&[u8; GROUP_HEADER]> = block.first_chunk();

@@ -3,14 +3,51 @@
 
 use std::path::{Path, PathBuf};
 
-use ferrowal::{Log, Options, RecordHandle, Role};
+use ferrowal::{BarrierMethod, Durability, Error, Log, Options, RecordHandle, Role};
 
 /// Options for a test: no grace, small segments where asked.
 pub fn options(dir: &Path, role: Role) -> Options {
     let mut options = Options::new(dir, role);
     options.clean_grace = std::time::Duration::ZERO;
     options.lock_wait = std::time::Duration::ZERO;
+    // All of these tests hold on every barrier: `make check-barriers`.
+    if let Ok(barrier) = std::env::var("FERROWAL_TEST_BARRIER") {
+        options.barrier = barrier_named(&barrier);
+    }
     options
+}
+
+/// The barrier of that name.
+pub fn barrier_named(name: &str) -> BarrierMethod {
+    let all = [BarrierMethod::Auto, BarrierMethod::Fdatasync, BarrierMethod::Direct, BarrierMethod::Dsync];
+    all.into_iter().find(|b| b.to_string() == name).unwrap_or_else(|| panic!("no barrier is named {name}"))
+}
+
+/// A way for a record to be written: a barrier, or `os` for none.
+pub fn write_by(options: &mut Options, way: &str) {
+    match way {
+        "os" => options.durability = Durability::Os,
+        barrier => options.barrier = barrier_named(barrier),
+    }
+}
+
+/// The ways that work where the tests have their directories. What does not is said: direct I/O is not everywhere.
+pub fn ways() -> Vec<&'static str> {
+    let mut ways = vec!["fdatasync", "direct", "dsync", "os"];
+    ways.retain(|way| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = options(dir.path(), Role::Driver);
+        write_by(&mut options, way);
+        match Log::open(options).unwrap().append(b"does it work", 0) {
+            Ok(_) => true,
+            Err(Error::Config(why)) => {
+                println!("not tested: {why}");
+                false
+            }
+            Err(e) => panic!("{way}: {e}"),
+        }
+    });
+    ways
 }
 
 pub fn open(dir: &Path, role: Role) -> Log {

@@ -38,7 +38,10 @@ use super::{
 use crate::{
     commit::{Commit, Gate},
     error::{Error, Result},
-    format::{FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, Place, SegmentHeader, VERSION, pad_to},
+    format::{
+        FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, SegmentHeader, UNPADDED,
+        VERSION, pad_to,
+    },
     handle::RecordHandle,
     options::{Durability, Options},
     storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
@@ -64,6 +67,7 @@ struct Shared {
     which: Which,
     id: Identity,
     block: u32,
+    align: u32,
     write_timeout: Duration,
     reserve_wanted: bool,
     /// Whether these failures were already told.
@@ -121,11 +125,15 @@ impl Writer {
         let storage = home.storage(which);
         let traits = storage.traits();
         let driver = which == Which::Driver;
+        let durable = options.durability == Durability::Device;
+        // What no barrier follows is written again and again by the kernel as it likes: padding would gain nothing.
+        let align = if durable { traits.block } else { UNPADDED };
         let config = Config {
             place: storage.place(),
             block: traits.block,
+            align,
             in_flight: traits.in_flight,
-            durable: options.durability == Durability::Device,
+            durable,
             segment_size: options.segment_size,
             rolling_interval: options.rolling_interval,
             max_failures: options.max_failures,
@@ -148,6 +156,7 @@ impl Writer {
             which,
             id,
             block: traits.block,
+            align,
             write_timeout: options.write_timeout,
             reserve_wanted: driver,
             prepare_told: AtomicBool::new(false),
@@ -290,7 +299,7 @@ impl Shared {
             Op::Write { group: theirs, segment, stamp, barrier } if Arc::ptr_eq(&theirs, group) => {
                 let sequence = stamp.sequence;
                 let result =
-                    write_large(segment.as_ref(), (&stamp, barrier), large, self.block, &mut buffers, source);
+                    write_large(segment.as_ref(), (&stamp, barrier), large, self.align, &mut buffers, source);
                 self.say(&result);
                 let result = result.map(|(placed, written, source_failure)| {
                     failure = source_failure;
@@ -341,7 +350,7 @@ impl Shared {
                     self.id.generation,
                     self.id.epoch,
                     wall_clock(),
-                    self.block,
+                    self.align,
                     past,
                 );
                 let header = |recycled| header.recycled(recycled).encode();
@@ -425,7 +434,7 @@ fn write_large(
     segment: &dyn SegmentWrite,
     (stamp, barrier): (&Stamp, Barrier),
     large: Large,
-    block: u32,
+    align: u32,
     buffers: &mut [BytesMut; 2],
     source: &mut dyn RecordSource,
 ) -> Result<(Placed, Written, Option<Error>)> {
@@ -447,7 +456,7 @@ fn write_large(
         let n = (length - done).min(BUFFER);
         failure = stage(done, &mut next[..n]).err();
         if failure.is_none() {
-            let end = pad_to(n as u64, u64::from(block)) as usize;
+            let end = pad_to(n as u64, u64::from(align)) as usize;
             next[n..end].fill(0);
             let at = stamp.offset + (HEAD + done) as u64;
             segment.write(at, &mut [IoSlice::new(&next[..end])], Barrier::No)?;
@@ -463,8 +472,9 @@ fn write_large(
         written.note(large.length, large.time);
         ([(GROUP_HEADER as u32, crc)].into(), FrameHeader::footprint(large.length), BUFFER)
     } else {
-        first[GROUP_HEADER..block as usize].fill(0);
-        ([].into(), 0, block as usize)
+        let end = GroupHeader::footprint(0, align) as usize;
+        first[GROUP_HEADER..end].fill(0);
+        ([].into(), 0, end)
     };
     first[..GROUP_HEADER].copy_from_slice(&stamp.header(bytes, frames.len() as u32, &written));
     segment.write(stamp.offset, &mut [IoSlice::new(&first[..end])], barrier)?;

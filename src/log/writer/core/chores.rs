@@ -87,7 +87,7 @@ impl Core {
         let Some(mark) = self.mark.as_mut().filter(|m| can_fly && !m.submitted) else {
             return Step::Idle(None);
         };
-        let footprint = GroupHeader::footprint(0, self.config.block);
+        let footprint = GroupHeader::footprint(0, self.config.align);
         let room = if mark.frees { 0 } else { MARK_ROOM };
         let fits = self.segments.active().is_some_and(|a| a.has_room(footprint, room, &self.config));
         if !fits && let Some(step) = self.next_segment(now, footprint) {

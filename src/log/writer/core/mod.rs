@@ -52,7 +52,10 @@ const PREPARE_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) place: String,
+    /// Bytes of header and footer, and of a mark at most.
     pub(crate) block: u32,
+    /// What groups are padded to.
+    pub(crate) align: u32,
     pub(crate) in_flight: usize,
     /// Whether every group has a barrier; otherwise only marks have.
     pub(crate) durable: bool,

@@ -34,7 +34,7 @@ impl Core {
             self.wakes.push(Wake::Poke(head.group.gate.clone()));
             return Step::Idle(None);
         }
-        let footprint = GroupHeader::footprint(head.frames, self.config.block);
+        let footprint = GroupHeader::footprint(head.frames, self.config.align);
         let max_time = head.max_time;
         let fits = self.segments.active().is_some_and(|a| a.takes(footprint, max_time, &self.config));
         match if fits { None } else { self.next_segment(now, footprint) } {
