@@ -24,6 +24,8 @@ use rustix::{fs::Timespec, thread::futex};
 const OPEN: u32 = 1 << 31;
 /// A wait with an end this near is spent yielding.
 const YIELDS: Duration = Duration::from_micros(200);
+/// A processor that was yielded for longer is wanted by others.
+const CROWDED: Duration = Duration::from_micros(40);
 /// Polls before a waiter parks: a few microseconds, which is what a wake-up call costs.
 const SPINS: u32 = 30;
 
@@ -32,9 +34,16 @@ const SPINS: u32 = 30;
 pub(crate) struct Gate {
     word: AtomicU32,
     parked: AtomicU32,
+    /// Whether the wait will be so short that a processor should not be given up for it.
+    brief: bool,
 }
 
 impl Gate {
+    /// A gate where waits are brief, or are not.
+    pub(crate) fn new(brief: bool) -> Gate {
+        Gate { brief, ..Gate::default() }
+    }
+
     /// Whether the wait is over.
     pub(crate) fn is_open(&self) -> bool {
         self.word.load(Ordering::Acquire) & OPEN != 0
@@ -105,7 +114,7 @@ impl Gate {
             }
             return;
         }
-        if deadline.is_none() {
+        if deadline.is_none() && self.brief {
             self.yield_a_little(seen);
         }
         self.parked.fetch_add(1, Ordering::SeqCst);
@@ -127,18 +136,26 @@ impl Gate {
 
 /// Those who wait by yielding, in the whole process.
 static YIELDERS: AtomicU32 = AtomicU32::new(0);
-/// At most as many: half of the processors, so that the log never keeps all of them busy with waiting.
+/// At most as many. More only keep each other from running; fewer were seen to leave half of the throughput of small
+/// records on the table, since waking eight threads took as long as the barrier that they had waited for.
 static MOST_YIELDERS: Lazy<u32> =
-    Lazy::new(|| thread::available_parallelism().map_or(1, |n| (n.get() / 2).clamp(1, 4) as u32));
+    Lazy::new(|| thread::available_parallelism().map_or(1, |n| (2 * n.get()).min(16) as u32));
 
 impl Gate {
     /// Waits for about a barrier of a fast device without sleeping. A processor that sleeps is woken late, on a virtual
     /// machine by tens of microseconds; whoever has real work is let by.
     fn yield_a_little(&self, seen: u32) {
         if YIELDERS.fetch_add(1, Ordering::Relaxed) < *MOST_YIELDERS {
-            let until = Instant::now() + YIELDS;
-            while self.word.load(Ordering::Acquire) == seen && Instant::now() < until {
+            let began = Instant::now();
+            let mut last = began;
+            while self.word.load(Ordering::Acquire) == seen && last - began < YIELDS {
                 thread::yield_now();
+                let now = Instant::now();
+                // Somebody else has use for the processor.
+                if now - last > CROWDED {
+                    break;
+                }
+                last = now;
             }
         }
         YIELDERS.fetch_sub(1, Ordering::Relaxed);

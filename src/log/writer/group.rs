@@ -126,9 +126,9 @@ impl Written {
 }
 
 impl Group {
-    fn new(large: Option<Large>) -> Group {
+    fn new(large: Option<Large>, brief: bool) -> Group {
         Group {
-            gate: Arc::default(),
+            gate: Arc::new(Gate::new(brief)),
             copies: Copies::default(),
             seats_filled: AtomicU32::new(0),
             large,
@@ -246,9 +246,9 @@ pub(crate) struct Filling {
 }
 
 impl Filling {
-    /// A group with nothing in it but room for its header.
-    pub(crate) fn new(mut buffer: BytesMut) -> Filling {
-        let group = Arc::new(Group::new(None));
+    /// A group with nothing in it but room for its header; `brief` if its members will not wait long.
+    pub(crate) fn new(mut buffer: BytesMut, brief: bool) -> Filling {
+        let group = Arc::new(Group::new(None, brief));
         group.staged().whole = buffer.split_to(GROUP_HEADER);
         Filling { group, rest: buffer, used: GROUP_HEADER, seats: 0, max_time: i64::MIN }
     }
@@ -308,7 +308,7 @@ impl Filling {
 
 /// A group of one record that its caller stages in pieces.
 pub(crate) fn large(length: u32, time: i64) -> Arc<Group> {
-    Arc::new(Group::new(Some(Large { length, time })))
+    Arc::new(Group::new(Some(Large { length, time }), false))
 }
 
 /// A caller's part of a group. If it is dropped unfilled its frame becomes void, and the group goes on without it.

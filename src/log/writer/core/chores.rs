@@ -73,7 +73,7 @@ impl Core {
             mark.frees |= frees;
             return;
         }
-        let group = Filling::new(for_a_mark(self.config.block)).close();
+        let group = Filling::new(for_a_mark(self.config.block), false).close();
         self.mark = Some(Mark {
             queued: Queued { group, frames: 0, seats: 0, max_time: i64::MIN },
             frees,

@@ -21,6 +21,9 @@ const CROWD: usize = 16;
 const MOST_SHARE: u32 = 75;
 /// and this long: a slow disk gains nothing from longer ones, and whoever waits holds a processor.
 const MOST: Duration = Duration::from_micros(150);
+/// Barriers up to this are waited for by yielding. For longer ones that was seen to slow down the device itself: its
+/// interrupts want the processors, too.
+const BRIEF: Duration = Duration::from_micros(160);
 /// A wait below this is none.
 const LEAST: Duration = Duration::from_micros(4);
 /// After so many answers without waiting it is tried again.
@@ -62,6 +65,11 @@ impl Gathering {
     /// A barrier took so long.
     pub(super) fn took(&mut self, time: Duration) {
         self.barrier = if self.barrier.is_zero() { time } else { (self.barrier * 7 + time) / 8 };
+    }
+
+    /// Whether barriers are so short that those who wait for one should keep their processors awake.
+    pub(super) fn is_brief(&self) -> bool {
+        self.barrier < BRIEF
     }
 
     fn most(&self) -> Duration {

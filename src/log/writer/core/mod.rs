@@ -342,7 +342,7 @@ impl Core {
         }
         if self.filling.is_none() {
             let Some(buffer) = self.pool.take() else { return Ok(self.starve()) };
-            self.filling = Some(Filling::new(buffer));
+            self.filling = Some(Filling::new(buffer, self.gathering.is_brief()));
         }
         match &mut self.filling {
             Some(filling) => {
