@@ -290,7 +290,8 @@ fn reading_never_changes_storage() {
         let before = state(&written);
         for recovery in [Recovery::Strict, Recovery::Default, Recovery::Salvage] {
             let log = written.log(recovery);
-            log.check().unwrap();
+            // What was cut off may have been acknowledged, or prepared and not used yet.
+            drop(log.check());
             log.scan().unwrap().for_each(drop);
             written.records.iter().for_each(|(h, _)| drop(log.read(h)));
             log.close().unwrap();

@@ -1,7 +1,7 @@
 //! One open writer: the threads around the state machine in `core`.
 //!
-//! Callers carry out the writes themselves, one of each group; a housekeeper thread prepares segments, seals, cleans,
-//! and writes a mark when the log falls silent.
+//! Callers carry out the writes themselves, one of each group; two housekeepers prepare segments, seals, cleans,
+//! and write a mark when the log falls silent.
 
 mod core;
 mod group;
@@ -47,6 +47,8 @@ use crate::{
     storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
 };
 
+/// Deleting takes as long as the file system likes; meanwhile the next segment is prepared.
+const HOUSEKEEPERS: usize = 2;
 /// At most this often are other writers' remains looked at.
 const COLLECT_EVERY: Duration = Duration::from_secs(10);
 
@@ -54,7 +56,7 @@ const COLLECT_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Writer {
     shared: Arc<Shared>,
-    housekeeper: Mutex<Option<JoinHandle<()>>>,
+    housekeepers: Mutex<Vec<JoinHandle<()>>>,
     temporary: bool,
 }
 
@@ -101,15 +103,17 @@ impl Writer {
         prepare: bool,
     ) -> Result<Writer> {
         let shared = Arc::new(Self::assemble(options, (home, reader), which, ids, claim, recovered, prepare));
-        let housekeeper = if prepare {
-            let worker = shared.clone();
-            let spawned =
-                thread::Builder::new().name("ferrowal-keeper".into()).spawn(move || worker.keep_house());
-            Some(spawned.map_err(|e| Error::io("start a thread for", shared.storage.place(), e))?)
-        } else {
-            None
-        };
-        Ok(Writer { shared, housekeeper: Mutex::new(housekeeper), temporary: !prepare })
+        let writer = Writer { shared, housekeepers: Mutex::default(), temporary: !prepare };
+        for i in 0..if prepare { HOUSEKEEPERS } else { 0 } {
+            let worker = writer.shared.clone();
+            let spawned = thread::Builder::new()
+                .name(format!("ferrowal-keeper-{i}"))
+                .spawn(move || worker.keep_house())
+                // What was begun is closed again on the way out.
+                .map_err(|e| Error::io("start a thread for", writer.shared.storage.place(), e))?;
+            writer.housekeepers.lock().unwrap_or_else(PoisonError::into_inner).push(spawned);
+        }
+        Ok(writer)
     }
 
     /// Everything but the thread.
@@ -239,9 +243,11 @@ impl Writer {
         shared.commit.with(Core::begin_close);
         let drained = shared.commit.with(|core| core.drained.clone());
         shared.commit.drive(Worker::Closer, &drained, |op| shared.carry_out(op));
-        let thread = self.housekeeper.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|t| t.join().is_err()) {
-            log::error!("{}: the housekeeper of the log panicked", shared.storage.place());
+        let threads = std::mem::take(&mut *self.housekeepers.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("{}: a housekeeper of the log panicked", shared.storage.place());
+            }
         }
         let spares = shared.storage.drop_spares();
         shared.say(&spares);

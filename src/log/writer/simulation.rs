@@ -34,8 +34,9 @@ use crate::{
     },
 };
 
-/// The housekeeper among the threads; the others are named by their record.
+/// The housekeepers among the threads; the others are named by their record.
 const HOUSEKEEPER: usize = usize::MAX;
+const HOUSEKEEPERS: [usize; 2] = [HOUSEKEEPER, HOUSEKEEPER - 1];
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -280,7 +281,7 @@ impl Run {
                 }
             }
         }
-        gates.push((HOUSEKEEPER, self.with(|core| core.housekeeper.clone()), vec![HOUSEKEEPER]));
+        gates.push((HOUSEKEEPER, self.with(|core| core.housekeeper.clone()), HOUSEKEEPERS.to_vec()));
         // Another group may come to lie where one was.
         self.delivered.retain(|gate, _| gates.iter().any(|(a, ..)| a == gate));
         for (gate, word, threads) in gates {
@@ -305,7 +306,7 @@ impl Run {
             }
             Caller::Copying { .. } => None,
         });
-        let all = callers.chain([(HOUSEKEEPER, Worker::Housekeeper)]);
+        let all = callers.chain(HOUSEKEEPERS.map(|h| (h, Worker::Housekeeper)));
         let free = |thread: usize| {
             let sleeps = self.parked.get(&thread).is_some_and(|until| until.is_none_or(|t| t > self.now));
             !sleeps && self.pending.iter().all(|(_, by)| *by != thread)

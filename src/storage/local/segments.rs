@@ -5,7 +5,10 @@ use std::{
     fs::File,
     io::IoSlice,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use once_cell::sync::OnceCell;
@@ -20,7 +23,7 @@ use crate::{
 
 /// Names of files that were segments begin with this.
 const SPARE: &str = "spare-";
-/// Files that are kept to be used again.
+/// Files that are kept to be used again, at least; more where more are used from one deletion to the next.
 const SPARES: usize = 8;
 const RESERVE: &str = "reserve";
 const RESERVE_BYTES: u64 = 1 << 20;
@@ -33,6 +36,11 @@ const SHARE: u64 = 4;
 pub(super) struct LocalStorage {
     dir: PathBuf,
     reading: Arc<Reading>,
+    /// Held while files change from segments to spares: until that is durable none is used.
+    renaming: Mutex<()>,
+    /// Segments made since the last deletion, and before it.
+    made: AtomicUsize,
+    pace: AtomicUsize,
     /// Set once there is a writer.
     method: Arc<OnceCell<BarrierMethod>>,
 }
@@ -80,7 +88,14 @@ impl LocalStorage {
         reading: Arc<Reading>,
         method: Arc<OnceCell<BarrierMethod>>,
     ) -> LocalStorage {
-        LocalStorage { dir, reading, method }
+        LocalStorage {
+            dir,
+            reading,
+            renaming: Mutex::default(),
+            made: AtomicUsize::new(0),
+            pace: AtomicUsize::new(0),
+            method,
+        }
     }
 
     fn method(&self) -> BarrierMethod {
@@ -129,13 +144,19 @@ impl LocalStorage {
 
     /// The largest spare of at least this size, as a file under the temporary name.
     fn take_spare(&self, temp: &Path, least: u64) -> Result<Option<(File, u64)>> {
-        let spares = self.spares()?;
-        let Some((path, length)) = spares.into_iter().filter(|(_, l)| *l >= least).max_by_key(|(_, l)| *l)
-        else {
-            return Ok(None);
-        };
-        std::fs::rename(&path, temp).map_err(|e| Error::io("use again", path.display(), e))?;
-        Ok(Some((fs::open_write(temp)?, length)))
+        let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spares = self.spares()?;
+        spares.retain(|(_, length)| *length >= least);
+        spares.sort_by_key(|(_, length)| *length);
+        while let Some((path, length)) = spares.pop() {
+            match std::fs::rename(&path, temp) {
+                Ok(()) => return Ok(Some((fs::open_write(temp)?, length))),
+                // Given up meanwhile for a larger one.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::io("use again", path.display(), e)),
+            }
+        }
+        Ok(None)
     }
 
     /// The reserve, as a file under the temporary name, where it is large enough.
@@ -222,6 +243,7 @@ impl Storage for LocalStorage {
             fs::sync_data(&file, &temp)?;
             let file = SyncedFile::open(&temp, self.method())?;
             fs::rename_new(&temp, &path)?;
+            self.made.fetch_add(1, Ordering::Relaxed);
             Ok(LocalSegment { file, path: path.clone(), size })
         });
         match finished {
@@ -258,6 +280,11 @@ impl Storage for LocalStorage {
 
     fn delete(&self, ids: &[u64]) -> Result<()> {
         let mut spares = self.spares()?;
+        // A log that is cleaned once a second gives back what it wrote in a second, and will soon need as much.
+        let made = self.made.swap(0, Ordering::Relaxed);
+        let pace = self.pace.swap(made, Ordering::Relaxed).max(made);
+        let most = SPARES.max(2 * pace);
+        let mut kept: Vec<(PathBuf, PathBuf)> = Vec::new();
         for id in ids {
             let path = self.path(*id);
             let length = match std::fs::metadata(&path) {
@@ -267,19 +294,29 @@ impl Storage for LocalStorage {
             };
             // The largest files are kept, as long as the volume has room for several; never one that is still read.
             let smallest = spares.iter().enumerate().min_by_key(|(_, (_, l))| *l).map(|(i, (_, l))| (i, *l));
-            let larger = spares.len() < SPARES || smallest.is_some_and(|(_, l)| l < length);
-            if larger && !self.reading.is_read(&path) && length <= fs::available(&self.dir)? / SHARE {
-                if let (true, Some((i, _))) = (spares.len() >= SPARES, smallest) {
-                    remove(&spares.swap_remove(i).0)?;
+            let larger = spares.len() < most || smallest.is_some_and(|(_, l)| l < length);
+            let free = fs::available(&self.dir)?;
+            let room = length <= free / SHARE && spares.iter().map(|(_, l)| *l).sum::<u64>() <= free;
+            if larger && room && !self.reading.is_read(&path) {
+                if let (true, Some((i, _))) = (spares.len() >= most, smallest) {
+                    let gone = spares.swap_remove(i).0;
+                    match kept.iter().position(|(_, spare)| *spare == gone) {
+                        Some(i) => remove(&kept.swap_remove(i).0)?,
+                        None => remove(&gone)?,
+                    }
                 }
                 let spare = self.dir.join(format!("{SPARE}{id:016}"));
-                std::fs::rename(&path, &spare).map_err(|e| Error::io("keep", path.display(), e))?;
-                spares.push((spare, length));
+                spares.push((spare.clone(), length));
+                kept.push((path, spare));
             } else {
                 remove(&path)?;
             }
         }
-        // Before any of these files is written again.
+        // No file is written again before its old name is durably gone.
+        let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
+        for (path, spare) in kept {
+            std::fs::rename(&path, &spare).map_err(|e| Error::io("keep", path.display(), e))?;
+        }
         fs::sync_dir(&self.dir)
     }
 

@@ -12,14 +12,8 @@ use crate::{
 
 impl Core {
     pub(super) fn next_chore(&mut self, now: Instant) -> Step<Op> {
-        if self.busy {
-            return Step::Idle(None);
-        }
-        if let Some((place, footer, at)) = self.next_to_seal() {
-            self.busy = true;
-            return Step::Do(Op::Seal { place, footer, at });
-        }
         let mut again = Vec::new();
+        // Before all else, and beside it: writers may soon wait for it.
         if self.config.prepare
             && !self.closing
             && matches!(self.ready, Ready::None)
@@ -32,6 +26,13 @@ impl Core {
                     return Step::Do(self.create(least, false));
                 }
             }
+        }
+        if self.busy {
+            return Step::Idle(again.into_iter().min());
+        }
+        if let Some((place, footer, at)) = self.next_to_seal() {
+            self.busy = true;
+            return Step::Do(Op::Seal { place, footer, at });
         }
         if let Some(step) = self.next_clean_step(now) {
             return step;
