@@ -152,11 +152,15 @@ pub(super) fn choose(dir: &Path, asked: BarrierMethod) -> Result<BarrierMethod> 
     let result = if asked == BarrierMethod::Auto {
         measure(dir, &path)
     } else {
-        make_probe(&path).and_then(|()| time(&path, asked, 1)).map(|_| asked).map_err(|e| {
-            Error::Config(format!(
+        make_probe(&path).and_then(|()| time(&path, asked, 1)).map(|_| asked).or_else(|e| {
+            // A full volume says nothing of barriers; its segments may be there already.
+            if e.is_full() {
+                return Ok(asked);
+            }
+            Err(Error::Config(format!(
                 "spark.ferrowal.barrier={asked} does not work in {}: {e}; leave the key out, and what works is measured",
                 dir.display()
-            ))
+            )))
         })
     };
     fs::remove_quietly(&path);
