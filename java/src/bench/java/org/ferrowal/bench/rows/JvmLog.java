@@ -1,30 +1,21 @@
-package org.ferrowal.bench;
+package org.ferrowal.bench.rows;
 
 import java.nio.file.Path;
 
-/**
- * A row of the table: a log, or a way to use one. To add a row, implement this and add it to {@link Contenders}; what
- * runs the threads, takes the time, counts the syncs and prints knows no log by name.
- */
-interface Contender {
-    /** Names the row on the command line and in the CSV: lower case, no spaces. */
-    String id();
-
-    /** Names the row in the table. */
-    String title();
-
-    /** Whether the log claims that a record survives a power cut once its write has returned. */
-    boolean durable();
-
-    /** What a write does before it returns, and how the log is set up here, in a sentence or two. */
-    String words();
-
+/** A log that runs in this JVM. */
+public interface JvmLog extends Contender {
     /**
      * Opens the log in a directory of its own, which exists and is empty.
      *
-     * @throws RuntimeException if the log cannot be opened; the row then fails, visibly, and the others go on
+     * @param size bytes in the largest record, for logs whose settings must know
+     * @throws RuntimeException if the log cannot be opened as the row says
      */
-    Appender open(Path directory);
+    Appender open(Path directory, int size);
+
+    @Override
+    default Session open(Path directory, int size, int threads) {
+        return new Load(open(directory, size), size, threads);
+    }
 
     /** An open log. All but {@link #close} may be called by any number of threads at once. */
     interface Appender extends AutoCloseable {
