@@ -118,7 +118,7 @@ final class Cell {
                 try {
                     open.put(contender,
                         contender.open(Files.createDirectory(home.resolve(contender.id())), size, threads));
-                } catch (Exception | LinkageError e) { // Scala throws checked exceptions without saying so.
+                } catch (Exception | Error e) { // Scala throws checked exceptions without saying so.
                     fail(contender, e);
                 }
             }
@@ -155,7 +155,7 @@ final class Cell {
             Contender.Round measured;
             try {
                 measured = open.get(contender).round(plan.ramp, plan.seconds);
-            } catch (RuntimeException | LinkageError e) {
+            } catch (RuntimeException | Error e) {
                 fail(contender, e);
                 continue;
             }

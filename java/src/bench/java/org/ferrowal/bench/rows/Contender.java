@@ -61,7 +61,7 @@ public interface Contender {
      * @param rate records a second, of all threads together
      * @param nanos the time of each write that counted
      * @param cpuMicros CPU time of the whole process a record, microseconds: with the writers' own, garbage collection and
-     *     compilation where it is a JVM
+     *     compilation where it is a JVM; NaN where it could not be measured
      */
     record Round(double rate, Histogram nanos, double cpuMicros) {
     }

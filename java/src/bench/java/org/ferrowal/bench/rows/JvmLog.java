@@ -14,7 +14,16 @@ public interface JvmLog extends Contender {
 
     @Override
     default Session open(Path directory, int size, int threads) {
-        return new Load(open(directory, size), size, threads);
+        return open(directory, size, threads, 0);
+    }
+
+    /**
+     * The same with writers that keep to a rate. What they wait for it is in no write's time.
+     *
+     * @param perSecond records a second of each writer; 0 for as many as it can
+     */
+    default Session open(Path directory, int size, int threads, double perSecond) {
+        return new Load(open(directory, size), size, threads, perSecond);
     }
 
     /** An open log. All but {@link #close} may be called by any number of threads at once. */

@@ -21,13 +21,14 @@ public final class Load implements Contender.Session {
 
     private final JvmLog.Appender log;
     private final byte[][] records;
+    /** Nanoseconds from the start of a write to that of the next, at least; 0 for none. */
+    private final long pause;
 
-    Load(JvmLog.Appender log, int size, int threads) {
+    /** @param perSecond records a second of each writer; 0 for as many as it can */
+    Load(JvmLog.Appender log, int size, int threads, double perSecond) {
         this.log = log;
-        this.records = new byte[threads][];
-        for (int i = 0; i < threads; i++) {
-            records[i] = Payload.of(size, i);
-        }
+        this.pause = perSecond > 0 ? (long) (1e9 / perSecond) : 0;
+        this.records = Payload.shared(size, threads);
     }
 
     /** A histogram of nanoseconds, to a part in a thousand. */
@@ -84,8 +85,11 @@ public final class Load implements Contender.Session {
             }
             park(countFrom);
             long cpu = Cpu.nanos();
+            long from = System.nanoTime();
             park(end);
             cpu = Cpu.nanos() - cpu;
+            // A log that holds up the whole JVM may hold up this thread, too.
+            double measured = (System.nanoTime() - from) / (double) (end - countFrom);
             for (Thread worker : workers) {
                 worker.join(HANG_MILLIS);
                 if (worker.isAlive()) {
@@ -98,7 +102,8 @@ public final class Load implements Contender.Session {
             Histogram all = histogram();
             times.forEach(all::add);
             long count = all.getTotalCount();
-            return new Contender.Round(count * 1e9 / (end - countFrom), all, cpu / 1e3 / Math.max(count, 1));
+            return new Contender.Round(count * 1e9 / (end - countFrom), all,
+                measured < 0.5 ? Double.NaN : cpu / 1e3 / measured / Math.max(count, 1));
         }
 
         private void park(long until) {
@@ -130,8 +135,17 @@ public final class Load implements Contender.Session {
                 if (after >= countFrom && after <= end) {
                     times.recordValue(after - before);
                 }
-                before = after;
+                before = pause == 0 ? after : park(before + pause, after);
             }
+        }
+
+        /** Waits for the next write's turn; a writer that is late does not catch up. */
+        private long park(long until, long now) {
+            while (now < until && failure.get() == null) {
+                LockSupport.parkNanos(until - now);
+                now = System.nanoTime();
+            }
+            return now;
         }
 
         /** At the start, for what earlier rounds left, and then once a second. */
