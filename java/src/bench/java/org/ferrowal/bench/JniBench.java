@@ -31,6 +31,8 @@ final class JniBench implements Callable<Integer> {
     private double seconds;
     @Option(names = "--memory", defaultValue = "/dev/shm", description = "A directory in memory (default ${DEFAULT-VALUE}).")
     private Path memory;
+    @Option(names = "--log", defaultValue = "ferrowal-os", description = "The row (default ${DEFAULT-VALUE}).")
+    private String log;
     @Mixin
     private Workspace space;
 
@@ -50,12 +52,12 @@ final class JniBench implements Callable<Integer> {
                 .addProfiler(GCProfiler.class).shouldFailOnError(true)
                 // Without the program itself and the class path, which JMH adds.
                 .jvmArgs(flags.subList(1, flags.size() - 2).toArray(new String[0]))
-                .jvmArgsAppend("-D" + JniCost.DIRECTORY + "=" + directory).build()).run();
+                .jvmArgsAppend("-D" + JniCost.DIRECTORY + "=" + directory, "-D" + JniCost.ROW + "=" + log).build()).run();
         } finally {
             WorkFiles.delete(directory);
         }
         System.out.println();
-        System.out.println("### A 1 KB write through JNI, on a tmpfs, durability=os");
+        System.out.println("### A 1 KB write through JNI, on a tmpfs: " + log);
         System.out.println();
         System.out.println("The storage is not stubbed out: what the kernel takes to copy the bytes into memory is in the log's "
             + "rows, and alone in the last one.");

@@ -6,12 +6,14 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
 import org.apache.spark.streaming.util.WriteAheadLog;
 import org.apache.spark.streaming.util.WriteAheadLogRecordHandle;
 import org.ferrowal.bench.rows.Contenders;
 import org.ferrowal.bench.rows.Payload;
+import org.ferrowal.bench.rows.SparkLog;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Mode;
@@ -32,6 +34,9 @@ import org.openjdk.jmh.annotations.TearDown;
 public class JniCost {
     /** The system property that names the directory: on a tmpfs. */
     static final String DIRECTORY = "bench.jni.dir";
+
+    /** The system property that names the row. */
+    static final String ROW = "bench.jni.row";
 
     private static final int SIZE = 1 << 10;
     /** Records between two cleans, and what is kept: the volume is memory. */
@@ -55,8 +60,8 @@ public class JniCost {
     @Setup
     public void open() throws IOException {
         directory = Files.createTempDirectory(Path.of(System.getProperty(DIRECTORY)), "jmh-");
-        log = Contenders.OS.with(java.util.Map.of("spark.ferrowal.clean.grace", "0s"))
-            .create(Files.createDirectory(directory.resolve("log")));
+        SparkLog row = (SparkLog) Contenders.byId(System.getProperty(ROW));
+        log = row.with(Map.of("spark.ferrowal.clean.grace", "0s")).create(Files.createDirectory(directory.resolve("log")));
         array = Payload.of(SIZE, 0);
         direct = ByteBuffer.allocateDirect(SIZE).put(array).flip();
         file = FileChannel.open(directory.resolve("bare"), StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);

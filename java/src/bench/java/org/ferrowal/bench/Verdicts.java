@@ -29,7 +29,7 @@ final class Verdicts {
 
     private void add(String work, String target, Sample.Figure figure, boolean reached) {
         if (!Double.isNaN(figure.median())) {
-            lines.add(new Line(work, target, figure.show(2, 1), reached));
+            lines.add(new Line(work, target, figure.show(figure.median() < 0.1 ? 3 : 2, 1), reached));
         }
     }
 
