@@ -5,6 +5,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.concurrent.Callable;
 
 import org.ferrowal.bench.rows.Contender;
@@ -40,6 +41,11 @@ final class AppendBench implements Callable<Integer> {
     /** What a row that never syncs may put into the page cache: a bound, to know beforehand whether the disk is too small. */
     private static final double BYTES_PER_SECOND = 2e9;
     private static final long LEAST_BYTES = 8L << 30;
+
+    /** The charts that docs/benchmarks.md shows, of some fifty. */
+    private static final Set<String> SHOWN = Set.of("throughput-over-threads-1kib.svg", "throughput-over-threads-64kib.svg",
+        "share-of-ideal-1kib.svg", "share-of-ideal-64kib.svg", "share-of-ideal-1mib.svg", "throughput-over-size-8.svg",
+        "latency-1kib-8.svg", "latency-64kib-8.svg");
 
     private Cell.Plan plan() {
         double length = seconds != null ? seconds : quick ? 0.3 : 1;
@@ -82,14 +88,16 @@ final class AppendBench implements Callable<Integer> {
         verdicts.print(System.out);
         List<Path> drawn = charts.grid(cells);
         for (Path chart : drawn) {
-            space.publish(chart);
+            if (SHOWN.contains(chart.getFileName().toString())) {
+                space.publish(chart);
+            }
         }
         System.out.println();
         System.out.println("Medians over " + plan.rounds() + (plan.rounds() == 1 ? " round" : " interleaved rounds")
             + ", with least and most; the device's single ways were measured once, at the start of their cell. MB is 10^6 bytes. "
             + "Times are of one write (of one barrier, in the device's rows). CPU is the whole process's, the writers' own "
-            + "included. Load average at the end: " + Machine.load() + ". Every round: " + csv + ". Charts: "
-            + drawn.get(0).getParent());
+            + "included. Load average at the end: " + Machine.load() + ". Every round: " + Workspace.shown(csv) + ". Charts: "
+            + Workspace.shown(drawn.get(0).getParent()) + ".");
         return cells.stream().flatMap(cell -> cell.results().values().stream()).anyMatch(r -> r.failure() != null) ? 1 : 0;
     }
 

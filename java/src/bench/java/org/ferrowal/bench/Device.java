@@ -45,6 +45,9 @@ final class Device implements AutoCloseable {
      */
     private static final int ZEROS = 1 << 20;
 
+    /** However little time there is: a single write says nothing. */
+    private static final int LEAST_WRITES = 5;
+
     /** What makes the bytes of a write durable. */
     enum Barrier {
         /** write, fdatasync. */
@@ -157,7 +160,7 @@ final class Device implements AutoCloseable {
         }
     }
 
-    /** Writes in one way for so many seconds. */
+    /** Writes in one way for so many seconds, or a few times if they take longer. */
     Measured measure(Way way, double seconds) throws IOException, InterruptedException {
         FileChannel file = files.get(way.barrier);
         if (way.depth == 1) {
@@ -226,6 +229,7 @@ final class Device implements AutoCloseable {
         ByteBuffer bytes = payload.duplicate();
         long slots = span / way.piece;
         long before = System.nanoTime();
+        int writes = 0;
         boolean more = true;
         while (more) {
             long at = cursor.getAndIncrement() % slots * way.piece;
@@ -233,12 +237,17 @@ final class Device implements AutoCloseable {
             if (way.barrier != Barrier.DIRECT_DSYNC) {
                 file.force(false);
             }
-            more = join == null ? System.nanoTime() < end : join.await(() -> System.nanoTime() < end);
+            int count = ++writes;
+            more = join == null ? goOn(count, end) : join.await(() -> goOn(count, end));
             long after = System.nanoTime();
             nanos.recordValue(after - before);
             before = after;
         }
         return before;
+    }
+
+    private static boolean goOn(int writes, long end) {
+        return writes < LEAST_WRITES || System.nanoTime() < end;
     }
 
     /** Where the parts of a write wait for each other: they spin, since to park would cost more than a write. */

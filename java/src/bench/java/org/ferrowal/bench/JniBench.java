@@ -13,6 +13,7 @@ import org.openjdk.jmh.results.RunResult;
 import org.openjdk.jmh.runner.Runner;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 import org.openjdk.jmh.runner.options.TimeValue;
+import org.openjdk.jmh.runner.options.VerboseMode;
 
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -49,7 +50,7 @@ final class JniBench implements Callable<Integer> {
         try {
             results = new Runner(new OptionsBuilder().include("\\." + JniCost.class.getSimpleName() + "\\.")
                 .forks(forks).warmupIterations(3).warmupTime(span()).measurementIterations(iterations).measurementTime(span())
-                .addProfiler(GCProfiler.class).shouldFailOnError(true)
+                .verbosity(VerboseMode.SILENT).addProfiler(GCProfiler.class).shouldFailOnError(true)
                 // Without the program itself and the class path, which JMH adds.
                 .jvmArgs(flags.subList(1, flags.size() - 2).toArray(new String[0]))
                 .jvmArgsAppend("-D" + JniCost.DIRECTORY + "=" + directory, "-D" + JniCost.ROW + "=" + log).build()).run();

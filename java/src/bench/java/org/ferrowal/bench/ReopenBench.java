@@ -81,7 +81,8 @@ final class ReopenBench implements Callable<Integer> {
         System.out.println("| of that, recovery, by its own report | " + Sample.Figure.of(recovery).show(1, 1) + " |");
         System.out.println("| the receivers' log, to the first record of readAll | " + Sample.Figure.of(first).show(1, 1) + " |");
         System.out.println();
-        System.out.println("The last recovery: " + report);
+        System.out.printf("The last recovery: %d segments, %d of them sealed; %d records of %d bytes; %d torn bytes dropped; %d corrupt "
+            + "places.%n", report.segments(), report.sealed(), report.records(), report.bytes(), report.tornBytes(), report.corrupt());
         Verdicts verdicts = new Verdicts();
         verdicts.atMost("reopen after a crash, " + Report.size(bytes) + ", ms", 1000, " ms", Sample.Figure.of(append));
         verdicts.print(System.out);

@@ -88,7 +88,7 @@ final class SoakBench implements Callable<Integer> {
             false, latency));
         space.publish(charts.plain("soak-memory", "Steady writing and cleaning: memory and disk", "minutes", "MB", false, memory));
         System.out.println();
-        System.out.println("Each minute: " + csv);
+        System.out.println("Each minute: " + Workspace.shown(csv));
         return 0;
     }
 }

@@ -3,6 +3,7 @@ package org.ferrowal.bench;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.Locale;
 
 import picocli.CommandLine;
@@ -37,11 +38,18 @@ final class Workspace {
         return work;
     }
 
+    /** A path as it is shown: from where the benchmark was started, so that reports can be published. */
+    static String shown(Path path) {
+        Path here = Path.of("").toAbsolutePath();
+        Path there = path.toAbsolutePath();
+        return (there.startsWith(here) ? here.relativize(there) : there).toString();
+    }
+
     /** Puts a chart where the documents take it from, if this was asked for. */
     void publish(Path chart) throws IOException {
         if (charts != null) {
             Files.createDirectories(charts);
-            Files.copy(chart, charts.resolve(chart.getFileName()), java.nio.file.StandardCopyOption.REPLACE_EXISTING);
+            Files.copy(chart, charts.resolve(chart.getFileName()), StandardCopyOption.REPLACE_EXISTING);
         }
     }
 

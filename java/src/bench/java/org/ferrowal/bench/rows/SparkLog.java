@@ -2,6 +2,7 @@ package org.ferrowal.bench.rows;
 
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.Map;
 
 import org.apache.hadoop.conf.Configuration;
@@ -22,6 +23,9 @@ public record SparkLog(String id, String title, boolean durable, String words, b
     /** See {@link #conf}. */
     static final String DIRECTORY = "${directory}";
 
+    /** Made once, as Spark does: it reads files. */
+    private static final Configuration HADOOP = new Configuration();
+
     /** The log itself, for what more can be done with one than {@link JvmLog.Appender} says. */
     public WriteAheadLog create(Path directory) {
         SparkConf spark = new SparkConf(false).set("spark.master", "local[*]")
@@ -29,13 +33,13 @@ public record SparkLog(String id, String title, boolean durable, String words, b
         conf.forEach((key, value) -> spark.set(key, value.replace(DIRECTORY, directory.toUri().toString())));
         // The directory is for FileBasedWriteAheadLog; Spark gives a custom class the configuration only.
         String uri = directory.toUri().toString();
-        return driver ? WriteAheadLogUtils.createLogForDriver(spark, uri, new Configuration())
-            : WriteAheadLogUtils.createLogForReceiver(spark, uri, new Configuration());
+        return driver ? WriteAheadLogUtils.createLogForDriver(spark, uri, HADOOP)
+            : WriteAheadLogUtils.createLogForReceiver(spark, uri, HADOOP);
     }
 
     /** The same row with other keys besides. */
     public SparkLog with(Map<String, String> more) {
-        Map<String, String> all = new java.util.HashMap<>(conf);
+        Map<String, String> all = new HashMap<>(conf);
         all.putAll(more);
         return new SparkLog(id, title, durable, words, driver, Map.copyOf(all));
     }
