@@ -172,7 +172,9 @@ fn floor(c: &mut Criterion) {
     for size in SIZES {
         let record = vec![9; size];
         group.throughput(Throughput::Bytes(size as u64));
-        group.bench_function(format!("pwrite, {size} B"), |b| b.iter(|| file.write_all_at(&record, 0).unwrap()));
+        group.bench_function(format!("pwrite, {size} B"), |b| {
+            b.iter(|| file.write_all_at(&record, 0).unwrap())
+        });
         group.bench_function(format!("crc32, {size} B"), |b| b.iter(|| crc32fast::hash(&record)));
     }
     group.finish();

@@ -55,7 +55,7 @@ final class Device implements AutoCloseable {
         /** A direct write, fdatasync. */
         DIRECT_FDATASYNC("O_DIRECT + fdatasync", ExtendedOpenOption.DIRECT),
         /** A direct write that is durable when it returns. */
-        DIRECT_DSYNC("O_DIRECT|O_DSYNC", ExtendedOpenOption.DIRECT, StandardOpenOption.DSYNC);
+        DIRECT_DSYNC("O_DIRECT and O_DSYNC", ExtendedOpenOption.DIRECT, StandardOpenOption.DSYNC);
 
         private final String words;
         private final List<OpenOption> options;
