@@ -28,7 +28,8 @@ final class AppendBench implements Callable<Integer> {
     private List<String> logs;
     @Option(names = "--rounds", description = "Counted rounds of each row; one uncounted round comes first (default 5).")
     private Integer rounds;
-    @Option(names = "--seconds", description = "Length of a round (default 1).")
+    @Option(names = "--seconds", description = "Length of a round (default 1), three times as much where "
+        + "all writers together write 64m or more at once.")
     private Double seconds;
     @Option(names = "--quick", description = "A small grid of few rows and short rounds, at most three minutes: 1k, 64k and "
         + "1m by 1, 8 and 64 threads; ferrowal, Spark's FileBased and the FileChannel. Other flags narrow or widen it.")
@@ -48,9 +49,9 @@ final class AppendBench implements Callable<Integer> {
         "latency-1kib-8.svg", "latency-64kib-8.svg");
 
     private Cell.Plan plan() {
-        double length = seconds != null ? seconds : quick ? 0.3 : 1;
-        return new Cell.Plan(rounds != null ? rounds : 5, length, Math.min(0.25, length / 2),
-            Math.min(quick ? 0.15 : 0.35, length), Math.min(quick ? 0.15 : 0.5, length));
+        double length = seconds != null ? seconds : quick ? 0.25 : 1;
+        return new Cell.Plan(rounds != null ? rounds : 5, length, Math.min(0.25, length / 3),
+            Math.min(quick ? 0.1 : 0.35, length), Math.min(quick ? 0.1 : 0.5, length));
     }
 
     @Override
@@ -94,7 +95,7 @@ final class AppendBench implements Callable<Integer> {
         }
         System.out.println();
         System.out.println("Medians over " + plan.rounds() + (plan.rounds() == 1 ? " round" : " interleaved rounds")
-            + ", with least and most; the device's single ways were measured once, at the start of their cell. MB is 10^6 bytes. "
+            + ", with least and most; the device's single ways were measured at the start of their cell only. MB is 10^6 bytes. "
             + "Times are of one write (of one barrier, in the device's rows). CPU is the whole process's, the writers' own "
             + "included. Load average at the end: " + Machine.load() + ". Every round: " + Workspace.shown(csv) + ". Charts: "
             + Workspace.shown(drawn.get(0).getParent()) + ".");
@@ -114,7 +115,9 @@ final class AppendBench implements Callable<Integer> {
         space.describe();
         double expected = 5.0 * (noSyncs ? 0 : contenders.size());
         for (long size : sizes) {
-            expected += threads.size() * plan.expected(contenders.size(), size >= Ideal.LARGE);
+            for (int writers : threads) {
+                expected += plan.expected(contenders.size(), size, writers);
+            }
         }
         System.out.printf(Locale.ROOT, "This takes about %s: %d sizes × %d numbers of threads × %d rows, %d rounds of %s s and "
             + "one that is not counted. --sizes, --threads, --logs, --rounds, --seconds and --quick make it shorter.%n",

@@ -30,10 +30,16 @@ final class Cell {
      * @param calibration seconds of each way to write, at the start
      */
     record Plan(int rounds, double seconds, double ramp, double device, double calibration) {
+        /** Where the writers' records make up tens of megabytes, a second is too short: few are written in it, or none. */
+        double seconds(long size, int threads) {
+            return size * threads >= HUGE ? 3 * seconds : seconds;
+        }
+
         /** About how long a cell takes, in seconds; opening, closing and writing back are guessed. */
-        double expected(int rows, boolean large) {
+        double expected(int rows, long size, int threads) {
+            boolean large = size >= Ideal.LARGE;
             return calibration * (large ? 13 : 5) + 1
-                + rows * (1 + (rounds + 1) * (seconds + ramp + device * (large ? 2 : 1) + 0.15));
+                + rows * (1 + (rounds + 1) * (seconds(size, threads) + ramp + device * (large ? 2 : 1) + 0.15));
         }
     }
 
@@ -41,6 +47,8 @@ final class Cell {
     record Result(List<Sample> samples, Histogram nanos, String failure) {
     }
 
+    /** Bytes that all writers have on the way together, from which on rounds are longer. */
+    private static final long HUGE = 64L << 20;
     /** The free space below which no round begins: no row may fill the volume of others. */
     private static final long RESERVE_BYTES = 6L << 30;
 
@@ -154,7 +162,7 @@ final class Cell {
                 + (round == 0 ? "warm-up" : "round " + round + " of " + plan.rounds) + ": " + contender.title());
             Contender.Round measured;
             try {
-                measured = open.get(contender).round(plan.ramp, plan.seconds);
+                measured = open.get(contender).round(plan.ramp, plan.seconds(size, threads));
             } catch (RuntimeException | Error e) {
                 fail(contender, e);
                 continue;

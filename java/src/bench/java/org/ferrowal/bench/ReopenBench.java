@@ -29,7 +29,7 @@ final class ReopenBench implements Callable<Integer> {
     @Option(names = "--size", converter = Workspace.Bytes.class, defaultValue = "256k",
         description = "Bytes in a record (default ${DEFAULT-VALUE}).")
     private long size;
-    @Option(names = "--rounds", defaultValue = "3", description = "Crashes (default ${DEFAULT-VALUE}).")
+    @Option(names = "--rounds", defaultValue = "5", description = "Crashes (default ${DEFAULT-VALUE}).")
     private int rounds;
     @Mixin
     private Workspace space;

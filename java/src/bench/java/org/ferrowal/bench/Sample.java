@@ -24,10 +24,12 @@ import org.HdrHistogram.Histogram;
  */
 record Sample(double rate, double p50, double p99, double longest, double cpu, double share, double streamShare,
         double barriers, double barriers99, double left) {
-    /** Of a row of the device. */
+    /** A round by itself; no times where nothing was written. */
     static Sample of(double rate, Histogram nanos, double cpu) {
-        return new Sample(rate, nanos.getValueAtPercentile(50) / 1e3, nanos.getValueAtPercentile(99) / 1e3,
-            nanos.getMaxValue() / 1e3, cpu, Double.NaN, Double.NaN, Double.NaN, Double.NaN, Double.NaN);
+        boolean none = nanos.getTotalCount() == 0;
+        return new Sample(rate, none ? Double.NaN : nanos.getValueAtPercentile(50) / 1e3,
+            none ? Double.NaN : nanos.getValueAtPercentile(99) / 1e3, none ? Double.NaN : nanos.getMaxValue() / 1e3,
+            none ? Double.NaN : cpu, Double.NaN, Double.NaN, Double.NaN, Double.NaN, Double.NaN);
     }
 
     /** The same round beside what the device did around it. */
@@ -40,7 +42,7 @@ record Sample(double rate, double p50, double p99, double longest, double cpu, d
         return (a + b) / 2;
     }
 
-    /** Median, least and most of one figure over the rounds. */
+    /** Median, least and most of one figure over the rounds that have it. */
     record Figure(double median, double least, double most) {
         static Figure of(List<Sample> samples, ToDoubleFunction<Sample> figure) {
             return of(samples.stream().map(figure::applyAsDouble).toList());
@@ -48,6 +50,7 @@ record Sample(double rate, double p50, double p99, double longest, double cpu, d
 
         static Figure of(List<Double> all) {
             List<Double> values = new ArrayList<>(all);
+            values.removeIf(value -> value.isNaN());
             if (values.isEmpty()) {
                 return new Figure(Double.NaN, Double.NaN, Double.NaN);
             }

@@ -31,7 +31,7 @@ final class SustainedBench implements Callable<Integer> {
     @Option(names = "--bytes", converter = Workspace.Bytes.class, defaultValue = "10g",
         description = "At least so much in the counted part (default ${DEFAULT-VALUE}).")
     private long bytes;
-    @Option(names = "--rounds", defaultValue = "3", description = "Rounds of each row (default ${DEFAULT-VALUE}).")
+    @Option(names = "--rounds", defaultValue = "5", description = "Rounds of each row (default ${DEFAULT-VALUE}).")
     private int rounds;
     @Option(names = "--logs", split = ",", defaultValue = "ferrowal,filebased",
         description = "Rows (default ${DEFAULT-VALUE}).")
