@@ -32,7 +32,7 @@ final class AppendBench implements Callable<Integer> {
         + "all writers together write 64m or more at once.")
     private Double seconds;
     @Option(names = "--quick", description = "A small grid of few rows and short rounds, at most three minutes: 1k, 64k and "
-        + "1m by 1, 8 and 64 threads; ferrowal, Spark's FileBased and the FileChannel. Other flags narrow or widen it.")
+        + "1m by 1, 8 and 64 threads; ferrowal and the FileChannel. Other flags narrow or widen it.")
     private boolean quick;
     @Option(names = "--no-syncs", description = "Leaves out the count of syncs.")
     private boolean noSyncs;
@@ -59,7 +59,7 @@ final class AppendBench implements Callable<Integer> {
         sizes = sizes != null ? sizes : quick ? List.of(1L << 10, 64L << 10, 1L << 20)
             : List.of(100L, 1L << 10, 16L << 10, 64L << 10, 256L << 10, 1L << 20, 4L << 20);
         threads = threads != null ? threads : quick ? List.of(1, 8, 64) : List.of(1, 2, 8, 64);
-        logs = logs != null ? logs : quick ? List.of("ferrowal", "filebased", "channel") : Contenders.ids();
+        logs = logs != null ? logs : quick ? List.of("ferrowal", "channel") : Contenders.ids();
         Cell.Plan plan = plan();
         check(plan);
         List<Contender> contenders = logs.stream().map(Contenders::byId).toList();

@@ -16,7 +16,7 @@ import java.util.zip.CRC32C;
  * no recovery, no cleaning beyond the files' turn.
  */
 final class ChannelLog implements JvmLog {
-    private static final int FILES = 8;
+    private static final int FILES = 4;
     private static final int FILE_BYTES = 64 << 20;
     private static final int BUFFER_BYTES = 4 << 20;
     private static final int HEADER = 16;
@@ -39,7 +39,7 @@ final class ChannelLog implements JvmLog {
 
     @Override
     public String words() {
-        return "What a good engineer writes in a day (ChannelLog.java): eight files zeroed ahead and used in turn, two direct "
+        return "What a good engineer writes in a day (ChannelLog.java): four files zeroed ahead and used in turn, two direct "
             + "buffers, crc32c, and a leader that writes and forces for all who wait. No recovery, no reading.";
     }
 
@@ -162,7 +162,7 @@ final class ChannelLog implements JvmLog {
 
         @Override
         public void clean(long threshold) {
-            // The files' turn does it: 512 MiB are kept.
+            // The files' turn does it: four files are kept.
         }
 
         @Override
