@@ -63,7 +63,7 @@ final class GrowthBench implements Callable<Integer> {
         System.out.println();
         System.out.println("### Growth: live segments, one thread, records of 1 KiB");
         System.out.println();
-        System.out.println("| live segments | write p50, µs | p99, µs | clean that finds nothing, p50, µs | memory resident, MB | "
+        System.out.println("| live segments | write p50, µs | p99, µs | clean that finds nothing, p50, µs | memory outside of the heap, MB | "
             + "open files | read by handle of the oldest, µs |");
         System.out.println("|---|---|---|---|---|---|---|");
         WriteAheadLogRecordHandle oldest = log.write(ByteBuffer.wrap(small), 1000);
@@ -95,7 +95,7 @@ final class GrowthBench implements Callable<Integer> {
                 System.gc();
                 int live = live(directory);
                 System.out.printf(Locale.ROOT, "| %,d | %.0f | %.0f | %.0f | %.0f | %d | %.0f |%n", live, p50, p99,
-                    cleans.getValueAtPercentile(50) / 1e3, Self.resident() / 1e6, Self.descriptors(), read);
+                    cleans.getValueAtPercentile(50) / 1e3, Self.outsideOfHeap() / 1e6, Self.descriptors(), read);
                 System.out.flush();
                 lines.get("p50").add(new double[] {live, p50});
                 lines.get("p99").add(new double[] {live, p99});
@@ -126,7 +126,7 @@ final class GrowthBench implements Callable<Integer> {
         System.out.println();
         System.out.println("### Growth: reader instances open at once, as Spark makes one for each partition (new, read, close)");
         System.out.println();
-        System.out.println("| row | instances | µs for one, all three steps | memory resident, MB | open files |");
+        System.out.println("| row | instances | µs for one, all three steps | memory outside of the heap, MB | open files |");
         System.out.println("|---|---|---|---|---|");
         Map<String, List<double[]>> lines = new LinkedHashMap<>();
         // It lingers, as it does by default: that is what keeps the next instance cheap.
@@ -145,7 +145,7 @@ final class GrowthBench implements Callable<Integer> {
                     log.read(handle);
                     open.add(log);
                 }
-                long resident = Self.resident();
+                long resident = Self.outsideOfHeap();
                 long descriptors = Self.descriptors();
                 open.forEach(WriteAheadLog::close);
                 double micros = (System.nanoTime() - began) / 1e3 / count;

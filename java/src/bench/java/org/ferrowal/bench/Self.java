@@ -10,8 +10,15 @@ final class Self {
     private Self() {
     }
 
-    /** Memory that is resident, in bytes: heap and all else. */
-    static long resident() throws IOException {
+    /**
+     * Memory outside of the Java heap that is resident, in bytes: native memory, direct buffers, the JVM itself. The heap is
+     * touched as a whole where it is committed (-XX:+AlwaysPreTouch), so what it holds makes no difference.
+     */
+    static long outsideOfHeap() throws IOException {
+        return resident() - Runtime.getRuntime().totalMemory();
+    }
+
+    private static long resident() throws IOException {
         try (Stream<String> lines = Files.lines(Path.of("/proc/self/status"))) {
             return lines.filter(line -> line.startsWith("VmRSS:")).findFirst()
                 .map(line -> Long.parseLong(line.replaceAll("\\D", "")) << 10).orElse(0L);

@@ -50,13 +50,13 @@ final class SoakBench implements Callable<Integer> {
         Path directory = Files.createDirectory(work.resolve("soak"));
         Path csv = space.home().resolve("soak.csv");
         List<String> lines = new ArrayList<>(List.of(
-            "minute,records_per_s,p50_us,p99_us,longest_us,resident_mb,heap_mb,descriptors,disk_mb"));
+            "minute,records_per_s,p50_us,p99_us,longest_us,outside_of_heap_mb,heap_mb,descriptors,disk_mb"));
         Map<String, List<double[]>> latency = new LinkedHashMap<>();
         Map<String, List<double[]>> memory = new LinkedHashMap<>();
         for (String line : List.of("p50", "p99")) {
             latency.put(line, new ArrayList<>());
         }
-        memory.put("resident, MB", new ArrayList<>());
+        memory.put("memory outside of the heap, MB", new ArrayList<>());
         memory.put("disk, MB", new ArrayList<>());
         System.out.println(lines.get(0));
         try (Contender.Session session = log.open(directory, (int) size, threads, rate / (double) threads)) {
@@ -67,11 +67,11 @@ final class SoakBench implements Callable<Integer> {
                 Workspace.progress("");
                 Sample sample = Sample.of(round.rate(), round.nanos(), round.cpuMicros());
                 System.gc();
-                double resident = Self.resident() / 1e6;
+                double outside = Self.outsideOfHeap() / 1e6;
                 double disk = Cache.size(directory) / 1e6;
                 Runtime heap = Runtime.getRuntime();
                 String line = String.format(Locale.ROOT, "%d,%.1f,%.1f,%.1f,%.1f,%.1f,%.1f,%d,%.1f", i, sample.rate(),
-                    sample.p50(), sample.p99(), sample.longest(), resident, (heap.totalMemory() - heap.freeMemory()) / 1e6,
+                    sample.p50(), sample.p99(), sample.longest(), outside, (heap.totalMemory() - heap.freeMemory()) / 1e6,
                     Self.descriptors(), disk);
                 lines.add(line);
                 System.out.println(line);
@@ -79,7 +79,7 @@ final class SoakBench implements Callable<Integer> {
                 Files.write(csv, lines); // Each minute: what was measured stays, whatever comes.
                 latency.get("p50").add(new double[] {i, sample.p50()});
                 latency.get("p99").add(new double[] {i, sample.p99()});
-                memory.get("resident, MB").add(new double[] {i, resident});
+                memory.get("memory outside of the heap, MB").add(new double[] {i, outside});
                 memory.get("disk, MB").add(new double[] {i, disk});
             }
         }
