@@ -6,7 +6,7 @@ GRADLE = gradle --console=plain
 help:
 	@echo 'make demo    a Spark application, killed with -9 twice: without a log, with Spark'"'"'s, with ferrowal'
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
-	@echo 'make bench   ferrowal beside what the device itself does, and beside Spark'"'"'s own logs'
+	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make format  formats the Rust code'
 	@echo 'make clean   removes what was built'
@@ -44,12 +44,27 @@ demo:
 	$(GRADLE) --quiet demoPrepare
 	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/demo/launch.args $(DEMO_ARGS)
 
-# Likewise. BENCH_ARGS='--help' shows its flags.
+# Likewise. BENCH_ARGS='--help' shows its commands, BENCH_ARGS='append --help' the flags of the grid. QUICK=1 is a small grid.
 .PHONY: bench
-bench:
+bench: bench-prepare
+	@$(BENCH) $(BENCH_ARGS) $(if $(QUICK),--quick)
+
+# Steady writing and cleaning, for MINUTES.
+.PHONY: soak-bench
+soak-bench: bench-prepare
+	@$(BENCH) soak --minutes $(or $(MINUTES),60) $(BENCH_ARGS)
+
+# Runs all of it, and puts tables and charts into docs/: hours, on a machine that does nothing else.
+.PHONY: bench-docs
+bench-docs: bench-prepare
+	@$(BENCH) docs $(BENCH_ARGS)
+
+BENCH = java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/bench/launch.args
+
+.PHONY: bench-prepare
+bench-prepare:
 	@./setup bench
 	$(GRADLE) --quiet benchPrepare
-	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/bench/launch.args $(BENCH_ARGS)
 
 .PHONY: jar
 jar: setup-tools

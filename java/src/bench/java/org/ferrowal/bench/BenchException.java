@@ -1,14 +1,25 @@
 package org.ferrowal.bench;
 
 /** Something that keeps the benchmark from going on; the message says what, and what to do about it. */
-final class BenchException extends RuntimeException {
+public final class BenchException extends RuntimeException {
     private static final long serialVersionUID = 1;
 
-    BenchException(String message) {
+    /** With what to tell the user. */
+    public BenchException(String message) {
         super(message);
     }
 
-    BenchException(String message, Throwable cause) {
+    /** With what to tell the user, and what led to it. */
+    public BenchException(String message, Throwable cause) {
         super(message, cause);
+    }
+
+    /** What lies at the bottom of a failure, on one line: Spark and its like wrap what happened several times. */
+    static String reason(Throwable why) {
+        Throwable last = why;
+        while (last.getCause() != null) {
+            last = last.getCause();
+        }
+        return String.valueOf(last.getMessage() == null ? last : last.getMessage()).lines().findFirst().orElse("");
     }
 }

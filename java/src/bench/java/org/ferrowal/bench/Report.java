@@ -9,10 +9,12 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/** Prints what was measured: a Markdown table a cell for people, a CSV line a round for programs. */
+import org.ferrowal.bench.rows.Contender;
+
+/** Prints what was measured in the grid: a Markdown table a cell for people, a CSV line a round for programs. */
 final class Report {
-    private static final String CSV_HEAD =
-        "size_bytes,threads,row,durable,round,records_per_s,mb_per_s,p50_us,p99_us,longest_us,share_of_device,write_back_s";
+    private static final String CSV_HEAD = "size_bytes,threads,row,durable,round,records_per_s,mb_per_s,p50_us,p99_us,"
+        + "longest_us,cpu_us_per_record,share_of_ideal,share_of_bandwidth,p50_in_barriers,p99_in_barriers,write_back_s";
 
     private final PrintStream out;
     private final List<String> csv = new ArrayList<>(List.of(CSV_HEAD));
@@ -23,24 +25,34 @@ final class Report {
 
     /** The table of a cell: medians over the rounds, with least and most. */
     void table(Cell cell) {
+        boolean large = cell.stream() != null;
         out.println();
         out.println("### Records of " + size(cell.size()) + ", " + (cell.threads() == 1 ? "1 thread"
             : cell.threads() + " threads"));
         out.println();
-        out.println("| row | durable | records/s | MB/s | p50, µs | p99, µs | longest, ms | share of the device | write-back after, s |");
-        out.println("|---|---|---|---|---|---|---|---|---|");
-        row("the device, " + cell.threads() + (cell.threads() == 1 ? " record" : " records") + " a barrier", true,
-            cell.size(), cell.device(), false);
-        lines(cell, "device", true, cell.device());
+        out.println("| row | durable | records/s | MB/s | p50, µs | p99, µs | longest, ms | CPU, µs a record | share of ideal |"
+            + (large ? " share of bandwidth |" : "") + " write-back after, s |");
+        out.println("|---|---|---|---|---|---|---|---|---|---|" + (large ? "---|" : ""));
+        cell.ways().forEach((way, sample) -> {
+            row("the device: " + way, true, cell, List.of(sample));
+            lines(cell, "device " + csv(way), true, List.of(sample));
+        });
+        row("**the ideal**: " + cell.best(), true, cell, cell.device());
+        lines(cell, "ideal", true, cell.device());
+        if (large) {
+            Sample.Figure rate = Sample.Figure.of(cell.streamRates());
+            out.println("| the device's bandwidth: pieces of " + size(cell.stream().piece()) + ", " + cell.stream()
+                + " | yes | " + rate.show(0, 1) + " | " + rate.show(0, cell.size() / 1e6) + " | | | | | | | |");
+        }
         for (Map.Entry<Contender, Cell.Result> entry : cell.results().entrySet()) {
             Contender contender = entry.getKey();
             Cell.Result result = entry.getValue();
             if (result.failure() != null) {
-                out.println("| " + contender.title() + " | " + yes(contender.durable()) + " | failed: "
-                    + result.failure().replace('|', '/') + " | | | | | | |");
+                out.println("| " + contender.title() + " | " + yes(contender.durable()) + " | **failed**: "
+                    + result.failure().replace('|', '/') + " | | | | | | | |" + (large ? " |" : ""));
                 continue;
             }
-            row(contender.title(), contender.durable(), cell.size(), result.samples(), true);
+            row(contender.title(), contender.durable(), cell, result.samples());
             lines(cell, contender.id(), contender.durable(), result.samples());
         }
         out.flush();
@@ -52,28 +64,32 @@ final class Report {
         Files.write(file, csv);
     }
 
-    private void row(String title, boolean durable, int size, List<Sample> samples, boolean judged) {
+    private void row(String title, boolean durable, Cell cell, List<Sample> samples) {
         Sample.Figure rate = Sample.Figure.of(samples, Sample::rate);
-        Sample.Figure left = Sample.Figure.of(samples, Sample::left);
-        out.println("| " + String.join(" | ", title, yes(durable), rate.show(0, 1), rate.show(rateDecimals(size), size / 1e6),
+        List<String> columns = new ArrayList<>(List.of(title, yes(durable), rate.show(0, 1),
+            rate.show(cell.size() < 16 << 10 ? 1 : 0, cell.size() / 1e6),
             Sample.Figure.of(samples, Sample::p50).show(0, 1), Sample.Figure.of(samples, Sample::p99).show(0, 1),
-            Sample.Figure.of(samples, Sample::longest).show(1, 1e-3),
-            judged ? Sample.Figure.of(samples, Sample::share).show(2, 1) : "1",
-            !judged ? "" : Double.isNaN(left.median()) ? "not done" : left.show(2, 1)) + " |");
+            Sample.Figure.of(samples, Sample::longest).show(1, 1e-3), Sample.Figure.of(samples, Sample::cpu).show(1, 1),
+            Sample.Figure.of(samples, Sample::share).show(2, 1)));
+        if (cell.stream() != null) {
+            columns.add(Sample.Figure.of(samples, Sample::streamShare).show(2, 1));
+        }
+        columns.add(Sample.Figure.of(samples, Sample::left).show(2, 1));
+        out.println("| " + String.join(" | ", columns) + " |");
     }
 
     private void lines(Cell cell, String id, boolean durable, List<Sample> samples) {
         for (int i = 0; i < samples.size(); i++) {
             Sample s = samples.get(i);
-            csv.add(String.format(Locale.ROOT, "%d,%d,%s,%s,%d,%.1f,%.3f,%.1f,%.1f,%.1f,%s,%s", cell.size(), cell.threads(), id,
-                durable, i + 1, s.rate(), s.rate() * cell.size() / 1e6, s.p50(), s.p99(), s.longest(),
-                number(s.share()),
-                number(s.left())));
+            csv.add(String.join(",", Integer.toString(cell.size()), Integer.toString(cell.threads()), id,
+                Boolean.toString(durable), Integer.toString(i + 1), number(s.rate()), number(s.rate() * cell.size() / 1e6),
+                number(s.p50()), number(s.p99()), number(s.longest()), number(s.cpu()), number(s.share()),
+                number(s.streamShare()), number(s.barriers()), number(s.barriers99()), number(s.left())));
         }
     }
 
-    private static int rateDecimals(int size) {
-        return size < 16 << 10 ? 1 : 0;
+    private static String csv(Device.Way way) {
+        return way.toString().replace(",", "");
     }
 
     private static String number(double value) {
@@ -85,7 +101,10 @@ final class Report {
     }
 
     /** Bytes as they are asked for on the command line: 1024 to a KiB. */
-    static String size(int bytes) {
+    static String size(long bytes) {
+        if (bytes % (1 << 30) == 0) {
+            return (bytes >> 30) + " GiB";
+        }
         if (bytes % (1 << 20) == 0) {
             return (bytes >> 20) + " MiB";
         }

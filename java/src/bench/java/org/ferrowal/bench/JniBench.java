@@ -1,0 +1,103 @@
+package org.ferrowal.bench;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Collection;
+import java.util.List;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+
+import org.openjdk.jmh.profile.GCProfiler;
+import org.openjdk.jmh.results.Result;
+import org.openjdk.jmh.results.RunResult;
+import org.openjdk.jmh.runner.Runner;
+import org.openjdk.jmh.runner.options.OptionsBuilder;
+import org.openjdk.jmh.runner.options.TimeValue;
+import org.openjdk.jmh.runner.options.VerboseMode;
+
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** The cost of a call through JNI, by JMH. */
+@Command(name = "jni", sortOptions = false, usageHelpWidth = 110,
+    description = "JMH: time and bytes allocated of one 1 KB write and read, on a tmpfs with durability=os.")
+final class JniBench implements Callable<Integer> {
+    @Option(names = "--forks", defaultValue = "3", description = "JVMs (default ${DEFAULT-VALUE}).")
+    private int forks;
+    @Option(names = "--iterations", defaultValue = "5",
+        description = "Counted iterations of each (default ${DEFAULT-VALUE}).")
+    private int iterations;
+    @Option(names = "--seconds", defaultValue = "1", description = "Length of an iteration (default ${DEFAULT-VALUE}).")
+    private double seconds;
+    @Option(names = "--memory", defaultValue = "/dev/shm", description = "A directory in memory (default ${DEFAULT-VALUE}).")
+    private Path memory;
+    @Option(names = "--log", defaultValue = "ferrowal-os", description = "The row (default ${DEFAULT-VALUE}).")
+    private String log;
+    @Mixin
+    private Workspace space;
+
+    @Override
+    public Integer call() throws Exception {
+        space.describe();
+        if (!Device.isMemory(memory)) {
+            throw new BenchException(memory + " is not a tmpfs: name one with --memory");
+        }
+        WorkFiles.needSpace(memory, 4L << 30);
+        Path directory = Files.createTempDirectory(memory, "ferrowal-bench-");
+        List<String> flags = Child.java();
+        Collection<RunResult> results;
+        try {
+            results = new Runner(new OptionsBuilder().include("\\." + JniCost.class.getSimpleName() + "\\.")
+                .forks(forks).warmupIterations(3).warmupTime(span()).measurementIterations(iterations).measurementTime(span())
+                .verbosity(VerboseMode.SILENT).addProfiler(GCProfiler.class).shouldFailOnError(true)
+                // Without the program itself and the class path, which JMH adds.
+                .jvmArgs(flags.subList(1, flags.size() - 2).toArray(new String[0]))
+                .jvmArgsAppend("-D" + JniCost.DIRECTORY + "=" + directory, "-D" + JniCost.ROW + "=" + log).build()).run();
+        } finally {
+            WorkFiles.delete(directory);
+        }
+        System.out.println();
+        System.out.println("### A 1 KB write through JNI, on a tmpfs: " + log);
+        System.out.println();
+        System.out.println("The storage is not stubbed out: what the kernel takes to copy the bytes into memory is in the log's "
+            + "rows, and alone in the last one.");
+        System.out.println();
+        System.out.println("| | µs | bytes allocated |");
+        System.out.println("|---|---|---|");
+        Verdicts verdicts = new Verdicts();
+        double bare = mean(results, "bareWrite");
+        for (RunResult result : results) {
+            Result<?> time = result.getPrimaryResult();
+            Result<?> bytes = allocated(result);
+            System.out.printf(Locale.ROOT, "| %s | %.3f ± %.3f | %.0f |%n", time.getLabel(), time.getScore(),
+                time.getScoreError(), bytes == null ? Double.NaN : bytes.getScore());
+            if (time.getLabel().equals("writeHeap")) {
+                double score = time.getScore() - bare;
+                double spread = time.getScoreError();
+                verdicts.atMost("JNI and Java, 1 KB heap write, less the kernel's own", 0.4, " µs",
+                    new Sample.Figure(score, score - spread, score + spread));
+            }
+            if (time.getLabel().equals("writeDirect") && bytes != null) {
+                verdicts.atMost("allocated by a 1 KB write (the handle)", 120, " bytes",
+                    new Sample.Figure(bytes.getScore(), bytes.getScore(), bytes.getScore()));
+            }
+        }
+        verdicts.print(System.out);
+        return 0;
+    }
+
+    private TimeValue span() {
+        return TimeValue.milliseconds((long) (seconds * 1e3));
+    }
+
+    private static double mean(Collection<RunResult> results, String label) {
+        return results.stream().map(RunResult::getPrimaryResult).filter(result -> result.getLabel().equals(label))
+            .findFirst().map(Result::getScore).orElse(0.0);
+    }
+
+    private static Result<?> allocated(RunResult result) {
+        return result.getSecondaryResults().entrySet().stream().filter(entry -> entry.getKey().contains("alloc.rate.norm"))
+            .findFirst().map(java.util.Map.Entry::getValue).orElse(null);
+    }
+}
