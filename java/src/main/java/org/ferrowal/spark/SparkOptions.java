@@ -199,15 +199,16 @@ final class SparkOptions {
         if (value.isEmpty()) {
             return standard;
         }
-        StringBuilder all = new StringBuilder();
-        for (T candidate : standard.getDeclaringClass().getEnumConstants()) {
+        T[] all = standard.getDeclaringClass().getEnumConstants();
+        StringBuilder names = new StringBuilder();
+        for (T candidate : all) {
             String name = candidate.name().toLowerCase(Locale.ROOT);
             if (name.equals(value)) {
                 return candidate;
             }
-            all.append(all.length() == 0 ? "" : ", ").append(name);
+            names.append(names.length() == 0 ? "" : candidate == all[all.length - 1] ? " or " : ", ").append(name);
         }
-        throw new IllegalArgumentException(key + "=" + value + ": must be one of " + all);
+        throw new IllegalArgumentException(key + "=" + value + ": must be " + names);
     }
 
     private static Duration time(SparkConf conf, String key, String standard) {

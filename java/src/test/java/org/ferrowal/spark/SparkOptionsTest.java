@@ -84,6 +84,9 @@ class SparkOptionsTest {
     void badValuesSayWhatIsGood() {
         assertEquals("spark.ferrowal.recovery=lenient: must be strict, default or salvage",
             refused("spark.ferrowal.recovery", "lenient"));
+        assertEquals("spark.ferrowal.durability=full: must be device or os", refused("spark.ferrowal.durability", "full"));
+        assertEquals("spark.ferrowal.barrier=fsync: must be auto, fdatasync, direct or dsync",
+            refused("spark.ferrowal.barrier", "fsync"));
         assertEquals("spark.ferrowal.clean.grace=soon: must be a time such as 500ms, 10s or 5min",
             refused("spark.ferrowal.clean.grace", "soon"));
         assertEquals("spark.ferrowal.linger=-1s: must not be negative", refused("spark.ferrowal.linger", "-1s"));
@@ -117,8 +120,8 @@ class SparkOptionsTest {
 
     @Test
     void theDefaultsAreThoseOfTheManual() {
-        assertEquals("LogOptions[dir=" + temp.resolve("log") + ", role=driver, recovery=default, segmentSize=67108864,"
-            + " memory=67108864, maxFailures=3, rollingInterval=60000, writeTimeout=3000, cleanGrace=10000,"
+        assertEquals("LogOptions[dir=" + temp.resolve("log") + ", role=driver, recovery=default, durability=device,"
+            + " barrier=auto, segmentSize=67108864, memory=67108864, maxFailures=3, rollingInterval=60000, writeTimeout=3000, cleanGrace=10000,"
             + " lockWait=30000, linger=10000, idleMark=1000, allowNetworkLock=false]",
             SparkOptions.of(conf(), LogOptions.Role.DRIVER).log().toString());
         assertTrue(SparkOptions.of(conf(), LogOptions.Role.RECEIVERS).log().toString().contains("writeTimeout=20000"));
