@@ -379,6 +379,11 @@ impl Shared {
                 }
                 Outcome::Sealed { id: place.segment, result }
             }
+            Op::Sync { segment, id, low_water, threshold } => {
+                let result = segment.write(0, &mut [], Barrier::Yes);
+                self.say(&result);
+                Outcome::Synced { id, low_water, threshold, result }
+            }
             Op::Delete { ids } => {
                 let result = self.storage.delete(&ids);
                 // A file that a reader holds open keeps its space.

@@ -55,6 +55,7 @@ pub(crate) struct LocalHome {
     allow_network_lock: bool,
     /// The method that was asked for, and, once there is a writer, the one that was chosen.
     barrier: BarrierMethod,
+    durable: bool,
     chosen: Arc<OnceCell<BarrierMethod>>,
     warned: AtomicBool,
     reading: Arc<Reading>,
@@ -65,6 +66,7 @@ impl LocalHome {
         LocalHome {
             dir: options.dir.clone(),
             allow_network_lock: options.allow_network_lock,
+            durable: options.durability == Durability::Device,
             // Nothing but marks is synced then.
             barrier: match options.durability {
                 Durability::Device => options.barrier,
@@ -210,7 +212,12 @@ impl Home for LocalHome {
     }
 
     fn storage(&self, which: Which) -> Arc<dyn Storage> {
-        Arc::new(LocalStorage::new(self.writer_dir(which), self.reading.clone(), self.chosen.clone()))
+        Arc::new(LocalStorage::new(
+            self.writer_dir(which),
+            self.reading.clone(),
+            self.chosen.clone(),
+            self.durable,
+        ))
     }
 
     fn claim(&self, which: Which, wait: Duration) -> Result<Box<dyn Claim>> {

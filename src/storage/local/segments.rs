@@ -36,6 +36,8 @@ const SHARE: u64 = 4;
 pub(super) struct LocalStorage {
     dir: PathBuf,
     reading: Arc<Reading>,
+    /// Whether groups have barriers.
+    durable: bool,
     /// Held while files change from segments to spares: until that is durable none is used.
     renaming: Mutex<()>,
     /// Segments made since the last deletion, and before it.
@@ -87,10 +89,12 @@ impl LocalStorage {
         dir: PathBuf,
         reading: Arc<Reading>,
         method: Arc<OnceCell<BarrierMethod>>,
+        durable: bool,
     ) -> LocalStorage {
         LocalStorage {
             dir,
             reading,
+            durable,
             renaming: Mutex::default(),
             made: AtomicUsize::new(0),
             pace: AtomicUsize::new(0),
@@ -214,6 +218,9 @@ impl Storage for LocalStorage {
             }
             Preallocate::Reserved => pad_to(wish.max(least), u64::from(BLOCK)),
         };
+        // Zeros on the device, or an older segment's bytes, would have to be read back for every page that a group fills in
+        // part: without barriers they gain nothing.
+        let how = if self.durable { how } else { Preallocate::Reserved };
         // What an earlier attempt left, under our lock, is nobody's.
         if temp.exists() {
             fs::remove_quietly(&temp);
@@ -283,7 +290,7 @@ impl Storage for LocalStorage {
         // A log that is cleaned once a second gives back what it wrote in a second, and will soon need as much.
         let made = self.made.swap(0, Ordering::Relaxed);
         let pace = self.pace.swap(made, Ordering::Relaxed).max(made);
-        let most = SPARES.max(2 * pace);
+        let most = if self.durable { SPARES.max(2 * pace) } else { 0 };
         let mut kept: Vec<(PathBuf, PathBuf)> = Vec::new();
         for id in ids {
             let path = self.path(*id);

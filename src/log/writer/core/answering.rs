@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Core, FAILURE_PAUSE, FULL_RETRY, Failing, Flight, FlightState, Phase, Written};
+use super::{Core, FAILURE_PAUSE, FULL_RETRY, Failing, Flight, FlightState, Phase, Unsynced, Written};
 use crate::{
     commit::Wake,
     error::{Error, Result},
-    log::writer::group::{Filling, Group, Placed},
-    storage::Barrier,
+    log::writer::group::{Filling, Group, Placed, Stamp},
 };
 
 impl Core {
@@ -36,16 +35,19 @@ impl Core {
         let mut released = 0;
         while let Some(Flight { state: FlightState::Durable(written), .. }) = self.flying.front() {
             let written = *written;
-            let Some(Flight { queued, stamp, barrier, .. }) = self.flying.pop_front() else { break };
+            let Some(Flight { queued, segment, stamp, .. }) = self.flying.pop_front() else { break };
             self.acked = stamp.sequence + 1;
             // A failure that is still to be dealt with is not forgotten for the success of an older group.
             if self.flying.iter().all(|f| f.state != FlightState::Failed) {
                 self.failing = None;
             }
             self.segments.acknowledge(stamp.place.segment, stamp.sequence, &written);
-            if barrier == Barrier::Yes {
-                self.durable_low_water = self.durable_low_water.max(stamp.low_water);
-                self.durable_threshold = self.durable_threshold.max(stamp.threshold);
+            let Stamp { low_water, threshold, .. } = stamp;
+            if self.config.durable {
+                self.durable_low_water = self.durable_low_water.max(low_water);
+                self.durable_threshold = self.durable_threshold.max(threshold);
+            } else {
+                self.unsynced = Some(Unsynced { segment, id: stamp.place.segment, low_water, threshold });
             }
             let all_covered = self.last_record < self.covered;
             self.covered = stamp.watermark;

@@ -7,7 +7,6 @@ use crate::{
     commit::{Step, Wake},
     format::{Footer, GroupHeader, Place},
     log::writer::{group::Filling, pool::for_a_mark},
-    storage::Barrier,
 };
 
 impl Core {
@@ -98,8 +97,7 @@ impl Core {
         mark.submitted = true;
         let Queued { group, frames, seats, max_time } = &mark.queued;
         let queued = Queued { group: group.clone(), frames: *frames, seats: *seats, max_time: *max_time };
-        // With a barrier whatever the durability: segments are deleted on the strength of it.
-        self.submit(now, queued, footprint, Barrier::Yes)
+        self.submit(now, queued, footprint, self.barrier())
     }
 
     pub(super) fn next_closing_step(&mut self, now: Instant) -> Step<Op> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Core, Op, Phase, Round};
+use super::{Core, Op, Phase, Round, Unsynced};
 use crate::{
     commit::{Gate, Step, Wake},
     error::Error,
@@ -50,6 +50,15 @@ impl Core {
                     round.phase = Phase::Delete;
                     return self.next_clean_step(now);
                 }
+                // Without barriers writers go on while the segment is synced.
+                let written = self
+                    .unsynced
+                    .take_if(|u| u.low_water >= self.segments.low_water() && u.threshold >= threshold);
+                if let Some(Unsynced { segment, id, low_water, threshold }) = written {
+                    round.phase = Phase::Syncing;
+                    self.busy = true;
+                    return Some(Step::Do(Op::Sync { segment, id, low_water, threshold }));
+                }
                 if std::mem::take(&mut self.mark_failed) {
                     let why = "the mark that must precede it could not be written".to_owned();
                     self.end_round(Some(Error::Timeout { waited: self.config.write_timeout, detail: why }));
@@ -59,7 +68,7 @@ impl Core {
                 self.make_mark(frees);
                 None
             }
-            Phase::Deleting | Phase::Collecting => None,
+            Phase::Syncing | Phase::Deleting | Phase::Collecting => None,
             Phase::Delete => {
                 let ids = self.segments.doomed();
                 if ids.is_empty() {

@@ -73,11 +73,35 @@ pub(crate) struct Config {
 /// An operation to be carried out without the lock.
 #[derive(Debug)]
 pub(crate) enum Op {
-    Write { group: Arc<Group>, segment: Arc<Poisoned>, stamp: Stamp, barrier: Barrier },
-    Create { id: u64, space: Space, past: Past },
-    Seal { place: Place, footer: Footer, at: u64 },
-    Delete { ids: Vec<u64> },
-    Collect { threshold: i64 },
+    Write {
+        group: Arc<Group>,
+        segment: Arc<Poisoned>,
+        stamp: Stamp,
+        barrier: Barrier,
+    },
+    Create {
+        id: u64,
+        space: Space,
+        past: Past,
+    },
+    Seal {
+        place: Place,
+        footer: Footer,
+        at: u64,
+    },
+    /// Makes durable what was written to a segment without a barrier, beside other writes to it.
+    Sync {
+        segment: Arc<Poisoned>,
+        id: u64,
+        low_water: u64,
+        threshold: i64,
+    },
+    Delete {
+        ids: Vec<u64>,
+    },
+    Collect {
+        threshold: i64,
+    },
     Reserve,
 }
 
@@ -87,6 +111,7 @@ pub(crate) enum Outcome {
     Written { sequence: u64, result: Result<(Placed, Written)> },
     Created { id: u64, urgent: bool, result: Result<Box<dyn SegmentWrite>> },
     Sealed { id: u64, result: Result<()> },
+    Synced { id: u64, low_water: u64, threshold: i64, result: Result<()> },
     Deleted { ids: Vec<u64>, result: Result<()> },
     Collected { result: Result<()> },
     Reserved { result: Result<()> },
@@ -116,8 +141,8 @@ pub(crate) enum Reserved {
 #[derive(Debug)]
 struct Flight {
     queued: Queued,
+    segment: Arc<Poisoned>,
     stamp: Stamp,
-    barrier: Barrier,
     submitted: Instant,
     state: FlightState,
 }
@@ -183,6 +208,15 @@ struct Cleaning {
     error: Option<Error>,
 }
 
+/// A group that was written without a barrier.
+#[derive(Debug)]
+struct Unsynced {
+    segment: Arc<Poisoned>,
+    id: u64,
+    low_water: u64,
+    threshold: i64,
+}
+
 #[derive(Debug)]
 struct Round {
     gates: Vec<Arc<Gate>>,
@@ -195,6 +229,8 @@ struct Round {
 enum Phase {
     /// Until a group that carries the new low-water mark is acknowledged.
     Marking,
+    /// Until that group, which had no barrier, is durable.
+    Syncing,
     Delete,
     Deleting,
     Collect,
@@ -233,6 +269,8 @@ pub(crate) struct Core {
     /// What the last acknowledged groups carry.
     durable_low_water: u64,
     durable_threshold: i64,
+    /// The last acknowledged group that had no barrier: its segment, low-water mark and threshold.
+    unsynced: Option<Unsynced>,
     busy: bool,
     closing: bool,
     fatal: Option<Error>,
@@ -276,6 +314,7 @@ impl Core {
             mark_failed: false,
             durable_low_water: 0,
             durable_threshold: i64::MIN,
+            unsynced: None,
             busy: false,
             closing: false,
             fatal: None,
@@ -458,6 +497,24 @@ impl Machine for Core {
                 self.busy = false;
                 self.segments.sealed(id, result.is_ok());
                 self.poke_waiters();
+            }
+            Outcome::Synced { id, low_water, threshold, result } => {
+                self.busy = false;
+                match result {
+                    Ok(()) => {
+                        self.durable_low_water = self.durable_low_water.max(low_water);
+                        self.durable_threshold = self.durable_threshold.max(threshold);
+                        if let Some(round) = &mut self.cleaning.round {
+                            round.phase = Phase::Marking;
+                        }
+                    }
+                    Err(error) => {
+                        self.segments.poison(id);
+                        self.end_round(Some(error));
+                    }
+                }
+                self.poke_waiters();
+                self.wake_housekeeper();
             }
             Outcome::Deleted { ids, result } => {
                 self.busy = false;

@@ -40,10 +40,7 @@ impl Core {
         match if fits { None } else { self.next_segment(now, footprint) } {
             Some(step) => step,
             None => match self.queue.pop_front() {
-                Some(head) => {
-                    let barrier = if self.config.durable { Barrier::Yes } else { Barrier::No };
-                    self.submit(now, head, footprint, barrier)
-                }
+                Some(head) => self.submit(now, head, footprint, self.barrier()),
                 None => Step::Idle(None),
             },
         }
@@ -110,6 +107,10 @@ impl Core {
         Op::Create { id: self.segments.take_id(), space: Space { wish, least, how, urgent }, past }
     }
 
+    pub(super) fn barrier(&self) -> Barrier {
+        if self.config.durable { Barrier::Yes } else { Barrier::No }
+    }
+
     /// Every group with a smaller sequence is durable: without barriers, only what lies in sealed segments.
     pub(super) fn known_durable(&self) -> u64 {
         if self.config.durable { self.acked } else { self.segments.synced(self.acked) }
@@ -144,7 +145,13 @@ impl Core {
             footprint,
         };
         let group = queued.group.clone();
-        self.flying.push_back(Flight { queued, stamp, barrier, submitted: now, state: FlightState::Writing });
+        self.flying.push_back(Flight {
+            queued,
+            segment: write.clone(),
+            stamp,
+            submitted: now,
+            state: FlightState::Writing,
+        });
         self.sequence += 1;
         self.last_write = Some(now);
         Step::Do(Op::Write { group, segment: write, stamp, barrier })
