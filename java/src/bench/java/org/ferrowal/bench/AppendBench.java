@@ -31,8 +31,8 @@ final class AppendBench implements Callable<Integer> {
     @Option(names = "--seconds", description = "Length of a round (default 1), three times as much where "
         + "all writers together write 64m or more at once.")
     private Double seconds;
-    @Option(names = "--quick", description = "A small grid of few rows and short rounds, at most three minutes: 1k, 64k and "
-        + "1m by 1, 8 and 64 threads; ferrowal and the FileChannel. Other flags narrow or widen it.")
+    @Option(names = "--quick", description = "A small grid of few rows and short rounds, at most three minutes: 1k and 64k "
+        + "by 1, 8 and 64 threads; ferrowal and the FileChannel. Other flags narrow or widen it.")
     private boolean quick;
     @Option(names = "--no-syncs", description = "Leaves out the count of syncs.")
     private boolean noSyncs;
@@ -49,14 +49,14 @@ final class AppendBench implements Callable<Integer> {
         "latency-1kib-8.svg", "latency-64kib-8.svg");
 
     private Cell.Plan plan() {
-        double length = seconds != null ? seconds : quick ? 0.25 : 1;
+        double length = seconds != null ? seconds : quick ? 0.5 : 1;
         return new Cell.Plan(rounds != null ? rounds : 5, length, Math.min(0.25, length / 3),
             Math.min(quick ? 0.1 : 0.35, length), Math.min(quick ? 0.1 : 0.5, length));
     }
 
     @Override
     public Integer call() throws Exception {
-        sizes = sizes != null ? sizes : quick ? List.of(1L << 10, 64L << 10, 1L << 20)
+        sizes = sizes != null ? sizes : quick ? List.of(1L << 10, 64L << 10)
             : List.of(100L, 1L << 10, 16L << 10, 64L << 10, 256L << 10, 1L << 20, 4L << 20);
         threads = threads != null ? threads : quick ? List.of(1, 8, 64) : List.of(1, 2, 8, 64);
         logs = logs != null ? logs : quick ? List.of("ferrowal", "channel") : Contenders.ids();
@@ -116,7 +116,8 @@ final class AppendBench implements Callable<Integer> {
         double expected = 5.0 * (noSyncs ? 0 : contenders.size());
         for (long size : sizes) {
             for (int writers : threads) {
-                expected += plan.expected(contenders.size(), size, writers);
+                expected += plan.expected(contenders.size(), size, writers)
+                    + contenders.stream().mapToDouble(Contender::warmUp).sum();
             }
         }
         System.out.printf(Locale.ROOT, "This takes about %s: %d sizes × %d numbers of threads × %d rows, %d rounds of %s s and "

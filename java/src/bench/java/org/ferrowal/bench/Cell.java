@@ -162,7 +162,8 @@ final class Cell {
                 + (round == 0 ? "warm-up" : "round " + round + " of " + plan.rounds) + ": " + contender.title());
             Contender.Round measured;
             try {
-                measured = open.get(contender).round(plan.ramp, plan.seconds(size, threads));
+                double seconds = plan.seconds(size, threads);
+                measured = open.get(contender).round(plan.ramp, round > 0 ? seconds : Math.max(seconds, contender.warmUp()));
             } catch (RuntimeException | Error e) {
                 fail(contender, e);
                 continue;

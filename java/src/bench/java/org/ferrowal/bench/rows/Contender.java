@@ -22,6 +22,14 @@ public interface Contender {
     String words();
 
     /**
+     * Seconds that the round which is not counted has at least: until a log that uses its files again does so. Before that
+     * it writes every byte twice, once as a zero.
+     */
+    default double warmUp() {
+        return 0;
+    }
+
+    /**
      * Opens the log in a directory of its own, which exists and is empty, for rounds of one kind.
      *
      * @param size bytes in a record

@@ -26,6 +26,12 @@ public record SparkLog(String id, String title, boolean durable, String words, b
     /** Made once, as Spark does: it reads files. */
     private static final Configuration HADOOP = new Configuration();
 
+    /** ferrowal deletes, or keeps, files three cleans and a grace after their last record. */
+    @Override
+    public double warmUp() {
+        return id.equals("ferrowal") ? 6 : 0;
+    }
+
     /** The log itself, for what more can be done with one than {@link JvmLog.Appender} says. */
     public WriteAheadLog create(Path directory) {
         SparkConf spark = new SparkConf(false).set("spark.master", "local[*]")
