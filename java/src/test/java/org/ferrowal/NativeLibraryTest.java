@@ -130,6 +130,34 @@ class NativeLibraryTest {
     }
 
     @Test
+    void aLibraryThatIsNoneIsNamed() throws IOException {
+        Path broken = Files.write(tmpdir().resolve("libferrowal.so"), new byte[5000]);
+        String message = failure("-Dferrowal.native.path=" + broken);
+        assertTrue(message.startsWith("cannot load the native library that -Dferrowal.native.path=" + broken + " names: "),
+            message);
+        assertTrue(message.matches("(?s).*; the library may be for another architecture than this JVM's \\([\\w-]+\\)"),
+            message);
+    }
+
+    @Test
+    void aLibraryThatWasCutIsNamed() throws IOException {
+        byte[] whole = Files.readAllBytes(Path.of(System.getProperty("ferrowal.test.hooks")));
+        Path cut = Files.write(tmpdir().resolve("libferrowal.so"), java.util.Arrays.copyOf(whole, 3000));
+        String message = failure("-Dferrowal.native.path=" + cut);
+        assertTrue(message.startsWith("cannot load the native library that -Dferrowal.native.path=" + cut + " names: "),
+            message);
+    }
+
+    /** A file in place of the directory: root, as whom tests may run, is refused no directory. */
+    @Test
+    void aTemporaryDirectoryThatIsAFile() throws IOException {
+        Path file = Files.write(tmpdir().resolve("file"), new byte[1]);
+        String message = failure("-Dferrowal.native.tmpdir=" + file);
+        assertTrue(message.startsWith("cannot copy the native library to a directory below " + file + ": "), message);
+        assertTrue(message.endsWith("; set -Dferrowal.native.tmpdir to a directory that this user can write to"), message);
+    }
+
+    @Test
     void aLoggingBackendThatIsStuckOrThrowsHarmsNobody() {
         try (Child child = Child.plain(Program.class,
                 List.of("-Dferrowal.native.path=" + System.getProperty("ferrowal.test.hooks")), "backend", log())) {
