@@ -387,12 +387,13 @@ fn dead_writers(count: u64) {
     let mut opts = options(dir.path(), Role::Receivers);
     opts.durability = Durability::Os;
     opts.linger = Duration::ZERO;
-    let mut writers = HashSet::new();
+    let mut handles = Vec::new();
     for i in 0..count {
         let log = Log::open(opts.clone()).unwrap();
-        writers.insert(log.append(&record(i, 100), i as i64).unwrap().writer);
+        handles.push(log.append(&record(i, 100), i as i64).unwrap());
         log.close().unwrap();
     }
+    let writers: HashSet<_> = handles.iter().map(|h| h.writer).collect();
     assert_eq!(writers.len() as u64, count, "each is a writer of its own");
     let log = Log::open(opts).unwrap();
     let mut found = all(&log);
@@ -403,15 +404,20 @@ fn dead_writers(count: u64) {
     let writer = log.append(b"alive", count as i64 + 1).unwrap().writer;
     let began = Instant::now();
     let receivers = dir.path().join("receivers");
-    // Nobody but us cleans for them; how often it may look at others is bounded, so it is asked until it has.
-    while fs::read_dir(&receivers).unwrap().count() > 1 {
+    let left = || fs::read_dir(&receivers).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count();
+    // Nobody but us cleans for them; how often it looks at others is bounded, so it is asked until it has.
+    while left() > 1 {
         log.clean(count as i64 + 1, true).unwrap();
-        assert!(began.elapsed() < Duration::from_secs(120), "dead writers stay");
+        assert!(began.elapsed() < Duration::from_secs(120), "{} of {count} dead writers stay", left() - 1);
         std::thread::yield_now();
     }
     println!("{count} dead writers: collected in {:?}", began.elapsed());
     assert!(receivers.join(writer.to_string()).exists());
     assert_eq!(all(&log), vec![b"alive".to_vec()]);
+    for handle in &handles {
+        let read = log.read(handle);
+        assert!(matches!(read, Err(Error::Gone { .. })), "{handle}: {read:?}");
+    }
 }
 
 #[test]
