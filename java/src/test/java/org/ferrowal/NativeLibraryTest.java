@@ -139,15 +139,6 @@ class NativeLibraryTest {
             message);
     }
 
-    @Test
-    void aLibraryThatWasCutIsNamed() throws IOException {
-        byte[] whole = Files.readAllBytes(Path.of(System.getProperty("ferrowal.test.hooks")));
-        Path cut = Files.write(tmpdir().resolve("libferrowal.so"), java.util.Arrays.copyOf(whole, 3000));
-        String message = failure("-Dferrowal.native.path=" + cut);
-        assertTrue(message.startsWith("cannot load the native library that -Dferrowal.native.path=" + cut + " names: "),
-            message);
-    }
-
     /** A file in place of the directory: root, as whom tests may run, is refused no directory. */
     @Test
     void aTemporaryDirectoryThatIsAFile() throws IOException {
