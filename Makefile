@@ -57,7 +57,8 @@ fuzz:
 	cd fuzz && for target in $(FUZZ_TARGETS); do \
 	  mkdir -p work/$$target && \
 	  cargo +nightly fuzz run $$target work/$$target corpus/$$target -- -max_total_time=$(or $(SECONDS),120) \
-	    -rss_limit_mb=2048 -malloc_limit_mb=64 -timeout=20 -print_final_stats=1 || exit 1; \
+	    -rss_limit_mb=2048 -malloc_limit_mb=64 -timeout=20 -print_final_stats=1 \
+	    $$(case $$target in directory|forged) echo -len_control=0 -max_len=129 ;; esac) || exit 1; \
 	done
 
 # The formats under Miri: rustup component add miri --toolchain nightly.

@@ -1,6 +1,7 @@
 //! Handles of any fields: a typed error, or the record that was written; no memory for a length that is only claimed.
 #![no_main]
 
+#[allow(dead_code)]
 mod common;
 
 use std::{fs, sync::OnceLock};

@@ -129,9 +129,12 @@ class NativeLibraryTest {
         }
     }
 
+    /** Its header is damaged so that it seems to be for s390. */
     @Test
-    void aLibraryThatIsNoneIsNamed() throws IOException {
-        Path broken = Files.write(tmpdir().resolve("libferrowal.so"), new byte[5000]);
+    void aLibraryWhoseHeaderIsDamagedIsNamed() throws IOException {
+        byte[] library = Files.readAllBytes(Path.of(System.getProperty("ferrowal.test.hooks")));
+        library[18] = 22;
+        Path broken = Files.write(tmpdir().resolve("libferrowal.so"), library);
         String message = failure("-Dferrowal.native.path=" + broken);
         assertTrue(message.startsWith("cannot load the native library that -Dferrowal.native.path=" + broken + " names: "),
             message);
