@@ -8,12 +8,13 @@ help:
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
+	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make deny: see CONTRIBUTING.md'
 	@echo 'make format  formats the Rust code'
 	@echo 'make clean   removes what was built'
 
 # Each is a target of its own: make check-rust, make check-java.
 .PHONY: check
-check: check-rust check-java
+check: check-rust check-java deny-if-there
 	@echo 'make check: all is well'
 
 .PHONY: check-rust
@@ -36,6 +37,34 @@ check-barriers:
 .PHONY: check-java
 check-java: setup-tools
 	$(GRADLE) check
+
+# Licences, bans and sources of every dependency (deny.toml). cargo install cargo-deny --locked: minutes, hence not in ./setup.
+.PHONY: deny
+deny:
+	cargo deny --locked check licenses bans sources
+	@cargo deny --locked check advisories || { cargo deny --locked fetch db >/dev/null 2>&1 && exit 1; \
+	  echo 'SKIPPED: advisories, whose database cannot be reached from here' >&2; }
+
+.PHONY: deny-if-there
+deny-if-there: setup-tools
+	@if cargo deny --version >/dev/null 2>&1; then $(MAKE) deny; \
+	else echo 'SKIPPED: make deny, since cargo-deny is not installed (cargo install cargo-deny --locked)' >&2; fi
+
+# Every fuzz target for SECONDS each, from the corpus in fuzz/corpus. Wants a nightly toolchain and cargo install cargo-fuzz.
+FUZZ_TARGETS = segment_header footer group_header frame handle directory forged
+.PHONY: fuzz
+fuzz:
+	cd fuzz && for target in $(FUZZ_TARGETS); do \
+	  mkdir -p work/$$target && \
+	  cargo +nightly fuzz run $$target work/$$target corpus/$$target -- -max_total_time=$(or $(SECONDS),120) \
+	    -rss_limit_mb=2048 -malloc_limit_mb=64 -timeout=20 -print_final_stats=1 \
+	    $$(case $$target in directory|forged) echo -len_control=0 -max_len=129 ;; esac) || exit 1; \
+	done
+
+# The formats under Miri: rustup component add miri --toolchain nightly.
+.PHONY: miri
+miri:
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=16 cargo +nightly miri test --no-default-features --lib format::
 
 # Started from here and not by Gradle, so that it has the terminal. DEMO_ARGS='--help' shows its flags.
 .PHONY: demo

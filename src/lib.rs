@@ -30,6 +30,10 @@ mod options;
 mod report;
 mod storage;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use format::fuzzing;
+
 pub use error::{Error, Result};
 pub use handle::RecordHandle;
 pub use log::{Log, RecordSource, Scan};

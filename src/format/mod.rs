@@ -70,5 +70,7 @@ impl Fields<'_> {
     }
 }
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

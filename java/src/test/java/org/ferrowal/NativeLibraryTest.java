@@ -129,6 +129,28 @@ class NativeLibraryTest {
         }
     }
 
+    /** Its header is damaged so that it seems to be for s390. */
+    @Test
+    void aLibraryWhoseHeaderIsDamagedIsNamed() throws IOException {
+        byte[] library = Files.readAllBytes(Path.of(System.getProperty("ferrowal.test.hooks")));
+        library[18] = 22;
+        Path broken = Files.write(tmpdir().resolve("libferrowal.so"), library);
+        String message = failure("-Dferrowal.native.path=" + broken);
+        assertTrue(message.startsWith("cannot load the native library that -Dferrowal.native.path=" + broken + " names: "),
+            message);
+        assertTrue(message.matches("(?s).*; the library may be for another architecture than this JVM's \\([\\w-]+\\)"),
+            message);
+    }
+
+    /** A file in place of the directory: root, as whom tests may run, is refused no directory. */
+    @Test
+    void aTemporaryDirectoryThatIsAFile() throws IOException {
+        Path file = Files.write(tmpdir().resolve("file"), new byte[1]);
+        String message = failure("-Dferrowal.native.tmpdir=" + file);
+        assertTrue(message.startsWith("cannot copy the native library to a directory below " + file + ": "), message);
+        assertTrue(message.endsWith("; set -Dferrowal.native.tmpdir to a directory that this user can write to"), message);
+    }
+
     @Test
     void aLoggingBackendThatIsStuckOrThrowsHarmsNobody() {
         try (Child child = Child.plain(Program.class,

@@ -1,5 +1,8 @@
 package org.ferrowal.spark;
 
+import java.io.IOException;
+import java.io.InvalidObjectException;
+import java.io.ObjectInputStream;
 import java.util.Objects;
 import org.apache.spark.streaming.util.WriteAheadLogRecordHandle;
 import org.ferrowal.RecordLocation;
@@ -33,6 +36,14 @@ public final class FerrowalRecordHandle extends WriteAheadLogRecordHandle {
      */
     public RecordLocation location() {
         return location;
+    }
+
+    /** A stream may leave the location out, and then the constructor's check is passed by. */
+    private void readObject(ObjectInputStream in) throws IOException, ClassNotFoundException {
+        in.defaultReadObject();
+        if (location == null) {
+            throw new InvalidObjectException("not a valid record handle: it has no location");
+        }
     }
 
     /** Whether the other one names the same record. */

@@ -1,0 +1,4 @@
+//! The decoder of footers: any bytes, with and without the checksum that belongs to them.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ferrowal::fuzzing::footer(bytes));
