@@ -38,7 +38,13 @@ public final class FerrowalRecordHandle extends WriteAheadLogRecordHandle {
         return location;
     }
 
-    /** A stream may leave the location out, and then the constructor's check is passed by. */
+    /**
+     * A stream may leave the location out, and then the constructor's check is passed by.
+     *
+     * @param in the stream
+     * @throws IOException if it has no location, or cannot be read
+     * @throws ClassNotFoundException if a class that it names is not there
+     */
     private void readObject(ObjectInputStream in) throws IOException, ClassNotFoundException {
         in.defaultReadObject();
         if (location == null) {
