@@ -17,10 +17,14 @@ use crate::{
     commit::{Copies, Gate},
     error::{Error, Result},
     format::{FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place},
+    log::RecordSource,
 };
 
 /// Frames that one group holds at most; their bookkeeping is small, but not nothing.
 const MOST_FRAMES: usize = 4096;
+
+/// Bytes that are copied before their checksum is taken.
+const CHECKED_PIECE: usize = 32 << 10;
 
 /// One group. Shared by its members, by whoever writes it, and by the machine.
 #[derive(Debug)]
@@ -324,19 +328,19 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Where the payload goes.
-    pub(crate) fn payload(&mut self) -> &mut [u8] {
-        &mut self.data[FRAME_HEADER..FRAME_HEADER + self.length as usize]
-    }
-
-    /// The payload is in its place.
-    pub(crate) fn fill(mut self) -> (Arc<Group>, usize) {
+    /// Copies the payload into its place. Each piece is checksummed while it is still in the processor's cache.
+    pub(crate) fn fill(mut self, source: &mut dyn RecordSource) -> Result<(Arc<Group>, usize)> {
         let end = FRAME_HEADER + self.length as usize;
         let mut payload = Hasher::new();
-        payload.update(&self.data[FRAME_HEADER..end]);
+        let mut done = 0;
+        for piece in self.data[FRAME_HEADER..end].chunks_mut(CHECKED_PIECE) {
+            source.copy(done, piece)?;
+            payload.update(piece);
+            done += piece.len();
+        }
         self.data[end..].fill(0);
         self.hand_in(FrameKind::Record, payload);
-        (self.group.clone(), self.index)
+        Ok((self.group.clone(), self.index))
     }
 
     fn hand_in(&mut self, kind: FrameKind, payload: Hasher) {

@@ -278,15 +278,14 @@ impl Shared {
 
     fn append_seat(
         &self,
-        mut seat: Seat,
+        seat: Seat,
         idle: Option<u32>,
         length: u32,
         source: &mut dyn RecordSource,
     ) -> Result<RecordHandle> {
         // Others may rely on this caller to look for work; if its copy fails, or panics, one of them must.
         let successor = Successor(self);
-        source.copy(0, seat.payload())?;
-        let (group, index) = seat.fill();
+        let (group, index) = seat.fill(source)?;
         std::mem::forget(successor);
         let worker = Worker::Member(address(&group));
         self.commit.drive_after(worker, &group.gate, idle, |op| self.carry_out(op));

@@ -247,7 +247,7 @@ impl Run {
     /// A caller's copy is done (or fails).
     fn fill(&mut self) {
         let Some(i) = self.pick(|c| matches!(c, Caller::Copying { .. })) else { return };
-        let Caller::Copying { record, mut seat, idle } = self.callers.swap_remove(i) else { return };
+        let Caller::Copying { record, seat, idle } = self.callers.swap_remove(i) else { return };
         if self.random.percent(3) {
             // Its source threw: the seat becomes a void frame, and the record is refused.
             drop(seat);
@@ -256,8 +256,8 @@ impl Run {
             self.records[record].fate = Fate::Failed(0);
             return;
         }
-        seat.payload().copy_from_slice(&self.records[record].bytes);
-        let (group, index) = seat.fill();
+        let filled = seat.fill(&mut crate::log::Slice(&self.records[record].bytes));
+        let (group, index) = filled.expect("memory can be copied");
         self.say(|| format!("filled {record} of {}", address(&group)));
         if idle.is_some_and(|seen| group.gate.seen() == seen) {
             self.parked.insert(record, None);
