@@ -32,6 +32,8 @@ pub(crate) struct Traits {
     pub(crate) block: u32,
     /// Groups that may be at the device at once: more than one only where each write returns its own error.
     pub(crate) in_flight: usize,
+    /// Pieces of one large record, for which no barrier is asked, that may be written at once.
+    pub(crate) lanes: usize,
 }
 
 /// Which writer's segments.

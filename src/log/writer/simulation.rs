@@ -16,7 +16,7 @@ use super::{
     Shared, Writer,
     core::{Core, Op, Outcome, Reserved, Worker, address},
     group::{Group, Seat},
-    write_large,
+    large::{Target, write_large},
 };
 use crate::{
     Error, Options, RecordHandle, Recovery, Result, Role,
@@ -407,12 +407,15 @@ impl Run {
                 let mut source = Slice(&self.records[record].bytes);
                 assert!(!source.is_empty());
                 let large = group.large.expect("large");
-                let result =
-                    write_large(segment.as_ref(), (&stamp, barrier), large, 4096, buffers, &mut source);
-                Outcome::Written {
-                    sequence: stamp.sequence,
-                    result: result.map(|(placed, written, _)| (placed, written)),
-                }
+                // One lane: with threads a seed would not replay.
+                let segment = segment.as_ref();
+                let target = Target { segment, stamp: &stamp, barrier, align: 4096, lanes: 1 };
+                let result = write_large(&target, large, buffers, &mut source);
+                let result = result.map(|large| {
+                    group.note_frame(large.frame);
+                    (large.placed, large.written)
+                });
+                Outcome::Written { sequence: stamp.sequence, result }
             }
             op => shared.carry_out(op),
         }
