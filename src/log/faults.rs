@@ -202,8 +202,10 @@ impl Bench {
     }
 
     fn open_with(&self, options: Options) -> Log {
-        let home =
-            FaultyHome(LocalHome::new(&Options::new(self.dir.path(), Role::Driver)), self.plan.clone());
+        let home = FaultyHome(
+            LocalHome::new(self.dir.path().into(), &Options::new(self.dir.path(), Role::Driver)),
+            self.plan.clone(),
+        );
         let shared = Arc::new(Shared::with_home(options, Arc::new(home)));
         Log {
             shared,
