@@ -25,6 +25,7 @@ mod format;
 mod handle;
 #[cfg(feature = "jni")]
 mod jni;
+mod location;
 mod log;
 mod options;
 mod report;
@@ -36,6 +37,7 @@ pub use format::fuzzing;
 
 pub use error::{Error, Result};
 pub use handle::RecordHandle;
+pub use location::{Location, StoreProperties};
 pub use log::{Log, RecordSource, Scan};
-pub use options::{BarrierMethod, Durability, Options, Recovery, Role};
+pub use options::{BarrierMethod, Durability, Options, Recovery, Role, Takeover};
 pub use report::{Finding, RecoveryReport};

@@ -23,7 +23,6 @@ mod walk;
 mod writer;
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -35,9 +34,10 @@ use self::shared::Shared;
 use crate::{
     error::{Error, Result},
     handle::RecordHandle,
+    location::{Location, StoreProperties},
     options::Options,
     report::RecoveryReport,
-    storage::{Home, local::LocalHome},
+    storage,
 };
 
 pub use scan::Scan;
@@ -104,7 +104,7 @@ impl Log {
     pub fn open(options: Options) -> Result<Log> {
         options.validate()?;
         Ok(Log {
-            shared: shared::acquire(options),
+            shared: shared::acquire(options)?,
             closed: AtomicBool::new(false),
             used: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
@@ -219,12 +219,14 @@ impl Log {
         self.shared.report()
     }
 
-    /// The operator's overrides: the bytes of `ferrowal.properties` in `dir`, if there is one.
+    /// The operator's overrides: the bytes of `ferrowal.properties` in `dir`, if there is one. `store` is what
+    /// [`Options::store`] will be.
     ///
     /// # Errors
     /// If it is there and cannot be read.
-    pub fn overrides(dir: &Path) -> Result<Option<Vec<u8>>> {
-        LocalHome::new(&Options::new(dir, crate::Role::Receivers)).small_file(OVERRIDES)
+    pub fn overrides(dir: impl Into<Location>, store: StoreProperties) -> Result<Option<Vec<u8>>> {
+        let options = Options { store, ..Options::new(dir, crate::Role::Receivers) };
+        storage::home(&options)?.small_file(OVERRIDES)
     }
 
     /// Whether this is the instance's first operation.

@@ -390,7 +390,7 @@ impl Home for World {
 
 impl Storage for World {
     fn traits(&self) -> Traits {
-        Traits { block: 4096, in_flight: self.lock().in_flight, lanes: 1 }
+        Traits::local(4096, self.lock().in_flight)
     }
 
     fn place(&self) -> String {

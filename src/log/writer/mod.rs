@@ -46,8 +46,6 @@ use crate::{
 
 /// Deleting takes as long as the file system likes; meanwhile the next segment is prepared.
 const HOUSEKEEPERS: usize = 2;
-/// At most this often are other writers' remains looked at.
-const COLLECT_EVERY: Duration = Duration::from_secs(10);
 
 /// A log that is open for writing. Shared by all instances in the process.
 #[derive(Debug)]
@@ -135,21 +133,29 @@ impl Writer {
             block: traits.block,
             align,
             in_flight: traits.in_flight,
+            groups: traits.groups,
+            most_group: traits.most_group,
+            deferred: traits.deferred,
+            marks: traits.idle_mark,
+            group_linger: if traits.deferred { options.group_linger } else { Duration::ZERO },
             durable,
             segment_size: options.segment_size,
             rolling_interval: options.rolling_interval,
             max_failures: options.max_failures,
             write_timeout: options.write_timeout,
             idle_mark: options.idle_mark,
-            collect_every: (!driver).then_some(COLLECT_EVERY),
-            reserve: driver && prepare,
+            collect_every: (!driver).then_some(traits.collect_every),
+            reserve: driver && prepare && traits.reserve,
             prepare,
         };
         let (log, writer) = ids;
         let id = Identity { log, writer, generation: recovered.generation, epoch: recovered.epoch };
         let segments = Segments::new(log, writer, recovered.segments, recovered.next_id, recovered.low_water);
         let thresholds = Thresholds::new(options.clean_grace, recovered.threshold);
-        let core = Core::new(config, Pool::new(options.memory), segments, recovered.sequence, thresholds);
+        let mut core = Core::new(config, Pool::new(options.memory), segments, recovered.sequence, thresholds);
+        if let Some((id, write)) = recovered.ready {
+            core.begin_with(id, write);
+        }
         Shared {
             commit: Commit::new(core),
             home,
@@ -161,7 +167,7 @@ impl Writer {
             align,
             lanes: traits.lanes,
             write_timeout: options.write_timeout,
-            reserve_wanted: driver,
+            reserve_wanted: driver && traits.reserve,
             prepare_told: AtomicBool::new(false),
             reserve_told: AtomicBool::new(false),
             remains: Remains::default(),

@@ -45,6 +45,8 @@ pub(crate) struct Segment {
     pub(crate) state: State,
     /// Sequence of the first group submitted; 0 before there is one, and in segments of earlier generations.
     pub(crate) base: u64,
+    /// Groups that were ever on their way here.
+    pub(crate) submitted: u32,
     groups: u64,
     records: u64,
     bytes: u64,
@@ -72,6 +74,7 @@ impl Segment {
             running_max: i64::MIN,
             state: State::Active,
             base: 0,
+            submitted: 0,
             groups: 0,
             records: 0,
             bytes: 0,
@@ -91,6 +94,7 @@ impl Segment {
         }
         self.end += footprint;
         self.flying += 1;
+        self.submitted = self.submitted.saturating_add(1);
         if max_time != i64::MIN {
             self.first_time.get_or_insert(max_time);
             self.running_max = self.running_max.max(max_time);
@@ -146,9 +150,14 @@ impl Segments {
         open.map(|s| s.base).min().unwrap_or(acked).min(acked)
     }
 
-    /// Number of the newest segment of this generation: one that this writer used, or that holds groups that count.
-    pub(crate) fn newest_of_generation(&self) -> u64 {
-        let ours = |s: &&Segment| s.base > 0 || s.place.writer == self.writer;
+    /// Number of the newest segment of this generation: one that this writer used, or that holds groups that count. Where
+    /// segments come into being with their first group (`deferred`), one that is surely there.
+    pub(crate) fn newest_of_generation(&self, deferred: bool) -> u64 {
+        let ours = |s: &&Segment| {
+            let written = s.base > 0 || s.place.writer == self.writer;
+            let there = s.groups > 0 || s.place.writer != self.writer;
+            written && (there || !deferred)
+        };
         self.list.iter().rev().find(ours).map_or(0, |s| s.place.segment)
     }
 

@@ -184,7 +184,7 @@ impl Run {
         let storage: Arc<dyn Storage> = self.world.storage(Which::Driver);
         let scope = Scope { log, ..Scope::default() };
         let recovered =
-            recover(&self.world, storage.as_ref(), Which::Driver, Recovery::Default, scope, false)?;
+            recover(&self.world, storage.as_ref(), Which::Driver, Recovery::Default, scope, (false, None))?;
         let writer = Uuid::from_u64_pair(self.random.next(), self.random.next());
         let claim = self.world.claim(Which::Driver, Duration::ZERO)?;
         let homes: (Arc<dyn Home>, Arc<Reader>) =

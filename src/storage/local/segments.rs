@@ -181,7 +181,7 @@ impl LocalStorage {
 
 impl Storage for LocalStorage {
     fn traits(&self) -> Traits {
-        Traits { block: BLOCK, in_flight: self.method().in_flight(), lanes: LANES }
+        Traits { lanes: LANES, ..Traits::local(BLOCK, self.method().in_flight()) }
     }
 
     fn place(&self) -> String {

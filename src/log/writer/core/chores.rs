@@ -48,7 +48,7 @@ impl Core {
         // The last record's group is durable, but nothing after it says so yet.
         let waiting = self.queue.iter().map(|q| &q.group).chain(self.filling.as_ref().map(Filling::group));
         let silent = self.flying.is_empty() && waiting.into_iter().all(|g| g.is_abandoned());
-        if self.config.durable && self.last_record >= self.covered && !self.closing {
+        if self.config.marks && self.config.durable && self.last_record >= self.covered && !self.closing {
             let since = self.last_write.into_iter().chain(self.failing.as_ref().map(|f| f.retry)).max();
             let due = since.map_or(now, |t| t + self.config.idle_mark);
             if now < due {
@@ -117,7 +117,8 @@ impl Core {
             self.busy = true;
             return Step::Do(Op::Seal { place, footer, at });
         }
-        if let Ready::Segment { id, .. } = std::mem::replace(&mut self.ready, Ready::None) {
+        let ready = std::mem::replace(&mut self.ready, Ready::None);
+        if let (Ready::Segment { id, .. }, false) = (ready, self.config.deferred) {
             // Nothing was ever written to it.
             self.busy = true;
             return Step::Do(Op::Delete { ids: vec![id] });

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     commit::{Step, Wake},
-    error::Result,
+    error::{Error, Result},
     format::{GroupHeader, Past},
     log::writer::{
         group::Stamp,
@@ -104,7 +104,7 @@ impl Core {
             low_water: self.segments.low_water(),
             // Groups that are to be sent again are nowhere yet, and none of them is acknowledged.
             first: self.segments.first_sequence().map_or(self.acked, |f| f.min(self.acked)),
-            previous: self.segments.newest_of_generation(),
+            previous: self.segments.newest_of_generation(self.config.deferred),
         };
         Op::Create { id: self.segments.take_id(), space: Space { wish, least, how, urgent }, past }
     }
@@ -172,6 +172,7 @@ impl Core {
                 self.ready = Ready::Segment { id, write: Arc::new(Poisoned::new(write)) };
                 self.prepare_after = None;
             }
+            Err(error @ Error::Fenced { .. }) => return self.stop(error),
             Err(_) if !urgent => self.prepare_after = Some(now + PREPARE_RETRY),
             Err(error) => self.note_failure(now, error),
         }
@@ -194,6 +195,7 @@ impl Segment {
     /// Whether there is room for a group, for `marks` marks, and for the footer.
     pub(super) fn has_room(&self, footprint: u64, marks: u64, config: &Config) -> bool {
         self.state == State::Active
+            && self.submitted < config.groups
             && self.end + footprint + (1 + marks) * u64::from(config.block) <= self.size
     }
 }
