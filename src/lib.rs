@@ -27,12 +27,16 @@ mod handle;
 mod jni;
 mod log;
 mod options;
+mod planted;
 mod report;
 mod storage;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use format::fuzzing;
+
+#[cfg(any(test, feature = "simulation"))]
+pub use log::simulation;
 
 pub use error::{Error, Result};
 pub use handle::RecordHandle;

@@ -14,7 +14,7 @@
 
 pub(crate) mod local;
 mod poison;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
 
 use std::{fmt::Debug, io::IoSlice, sync::Arc, time::Duration};
