@@ -25,6 +25,7 @@ mod format;
 mod handle;
 #[cfg(feature = "jni")]
 mod jni;
+mod location;
 mod log;
 mod options;
 mod planted;
@@ -40,6 +41,7 @@ pub use log::simulation;
 
 pub use error::{Error, Result};
 pub use handle::RecordHandle;
+pub use location::{Location, StoreProperties};
 pub use log::{Log, RecordSource, Scan};
-pub use options::{BarrierMethod, Durability, Options, Recovery, Role};
+pub use options::{BarrierMethod, Durability, Options, Recovery, Role, Takeover};
 pub use report::{Finding, RecoveryReport};

@@ -1,8 +1,11 @@
 //! How a log is opened.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, time::Duration};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    location::{Location, Place, StoreProperties},
+};
 
 /// Whose records a log holds. The two never share a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +27,17 @@ pub enum Recovery {
     Default,
     /// Corrupt groups are skipped, and every one is reported.
     Salvage,
+}
+
+/// What a driver does about another one that lives. Only where a home has no lock: a local directory's lock is the
+/// kernel's, and no other process can take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Takeover {
+    /// It waits for [`Options::lock_wait`], and fails.
+    #[default]
+    Refuse,
+    /// It takes the log over at once; the other one's next write fails with [`Error::Fenced`].
+    Force,
 }
 
 /// What an acknowledged record survives.
@@ -67,8 +81,10 @@ impl fmt::Display for BarrierMethod {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// The application's directory; made when first written to. Its parent must exist.
-    pub dir: PathBuf,
+    /// The application's directory, a path or a URI; made when first written to. A local one's parent must exist.
+    pub dir: Location,
+    /// Keys of the store that the directory is in: endpoints, credentials. Ignored by local directories.
+    pub store: StoreProperties,
     /// Driver or receivers.
     pub role: Role,
     /// What recovery does about damage.
@@ -101,13 +117,21 @@ pub struct Options {
     /// Idle time after which one group without records is written, so that the last acknowledged group lies below a
     /// durable watermark. Default 1 s.
     pub idle_mark: Duration,
+    /// What a driver does about another that lives, where a home has no lock.
+    pub takeover: Takeover,
+    /// How long a group waits for more records before it goes to an object store, where every request is paid for.
+    /// Default zero; a second at most.
+    pub group_linger: Duration,
+    /// The largest object that is written, in bytes: a longer record is refused. 8 MiB to 1 GiB, default 64 MiB.
+    pub most_put: u64,
 }
 
 impl Options {
     /// The defaults for `role` in `dir`.
-    pub fn new(dir: impl Into<PathBuf>, role: Role) -> Options {
+    pub fn new(dir: impl Into<Location>, role: Role) -> Options {
         Options {
             dir: dir.into(),
+            store: StoreProperties::default(),
             role,
             recovery: Recovery::Default,
             durability: Durability::Device,
@@ -125,6 +149,9 @@ impl Options {
             allow_network_lock: false,
             linger: Duration::from_secs(10),
             idle_mark: Duration::from_secs(1),
+            takeover: Takeover::Refuse,
+            group_linger: Duration::ZERO,
+            most_put: 64 << 20,
         }
     }
 
@@ -134,11 +161,15 @@ impl Options {
     /// [`Error::Config`], naming the option and its range.
     pub fn validate(&self) -> Result<()> {
         let bad = |text: String| Err(Error::Config(text));
-        if self.dir.as_os_str().is_empty() {
-            return bad("the log's directory is empty".into());
+        let place = self.dir.place()?;
+        if self.durability == Durability::Os && !matches!(place, Place::Local(_)) {
+            return bad(format!("durability=os is for local directories: {} knows no such thing", self.dir));
         }
-        if !self.dir.is_absolute() {
-            return bad(format!("the log's directory must be an absolute path, not {:?}", self.dir));
+        if self.group_linger > Duration::from_secs(1) {
+            return bad(format!("a group may linger for a second at most, not {:?}", self.group_linger));
+        }
+        if !(8 << 20..=1 << 30).contains(&self.most_put) {
+            return bad(format!("the largest object must be 8 MiB to 1 GiB, not {} bytes", self.most_put));
         }
         if !(1 << 20..=1 << 40).contains(&self.segment_size) {
             return bad(format!("the segment size must be 1 MiB to 1 TiB, not {} bytes", self.segment_size));

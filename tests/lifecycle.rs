@@ -129,7 +129,7 @@ fn check_tells_of_a_damaged_driver_log() {
     let mut b = fs::read(&segs[0]).unwrap();
     b[30_000] ^= 1;
     fs::write(&segs[0], b).unwrap();
-    opts.dir = d;
+    opts.dir = d.into();
     let fresh = Log::open(opts).unwrap();
     let checked = fresh.check();
     let appended = fresh.append(b"new", 1).map(drop);

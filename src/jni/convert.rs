@@ -9,7 +9,9 @@ use jni::{
 use uuid::Uuid;
 
 use super::error::Failure;
-use crate::{BarrierMethod, Durability, Error, Options, RecordHandle, Recovery, RecoveryReport, Role};
+use crate::{
+    BarrierMethod, Durability, Error, Options, RecordHandle, Recovery, RecoveryReport, Role, Takeover,
+};
 
 /// How many longs a handle is: log (2), writer (2), segment, offset, length and crc in one, version.
 const HANDLE_LONGS: usize = 8;
@@ -18,8 +20,14 @@ fn config(text: String) -> Failure {
     Failure::Log(Error::Config(text))
 }
 
-/// Reads options from `key, value, key, value, …`. Every key must be known and every one must be there: Java sends all.
-pub(super) fn options(env: &mut Env<'_>, pairs: &JObjectArray<'_, JString<'_>>) -> Result<Options, Failure> {
+/// What Java puts before the keys of a store, to tell them from options.
+const STORE: &str = "store.";
+
+/// Reads `key, value, key, value, …`.
+pub(super) fn pairs(
+    env: &mut Env<'_>,
+    pairs: &JObjectArray<'_, JString<'_>>,
+) -> Result<HashMap<String, String>, Failure> {
     let mut values = HashMap::new();
     for at in (0..pairs.len(env)?.saturating_sub(1)).step_by(2) {
         let key = pairs.get_element(env, at)?;
@@ -29,6 +37,17 @@ pub(super) fn options(env: &mut Env<'_>, pairs: &JObjectArray<'_, JString<'_>>) 
         env.delete_local_ref(key);
         env.delete_local_ref(value);
     }
+    Ok(values)
+}
+
+/// Reads options. Every key must be known and every one must be there: Java sends all. Those that begin with `store.`
+/// are for the store.
+pub(super) fn options(
+    env: &mut Env<'_>,
+    pairs_of_all: &JObjectArray<'_, JString<'_>>,
+) -> Result<Options, Failure> {
+    let (store, mut values): (HashMap<_, _>, HashMap<_, _>) =
+        pairs(env, pairs_of_all)?.into_iter().partition(|(key, _)| key.starts_with(STORE));
     let mut text =
         |key: &str| values.remove(key).ok_or_else(|| config(format!("the option {key} is missing")));
     let role = match text("role")?.as_str() {
@@ -59,6 +78,12 @@ pub(super) fn options(env: &mut Env<'_>, pairs: &JObjectArray<'_, JString<'_>>) 
             return Err(config(format!("{other:?} is not a barrier: auto, fdatasync, direct or dsync")));
         }
     };
+    options.store = store.iter().map(|(key, value)| (&key[STORE.len()..], value.as_str())).collect();
+    options.takeover = match text("takeover")?.as_str() {
+        "refuse" => Takeover::Refuse,
+        "force" => Takeover::Force,
+        other => return Err(config(format!("{other:?} is not a take-over policy: refuse or force"))),
+    };
     options.allow_network_lock = match text("allowNetworkLock")?.as_str() {
         "true" => true,
         "false" => false,
@@ -78,6 +103,8 @@ pub(super) fn options(env: &mut Env<'_>, pairs: &JObjectArray<'_, JString<'_>>) 
     options.lock_wait = Duration::from_millis(number("lockWait")?);
     options.linger = Duration::from_millis(number("linger")?);
     options.idle_mark = Duration::from_millis(number("idleMark")?);
+    options.group_linger = Duration::from_millis(number("groupLinger")?);
+    options.most_put = number("mostPut")?;
     match values.keys().next() {
         Some(key) => Err(config(format!("there is no option {key}"))),
         None => Ok(options),

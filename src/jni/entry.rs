@@ -6,7 +6,7 @@
 // A native method has two arguments before its own.
 #![allow(clippy::too_many_arguments)]
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use jni::{
     Env, NativeMethod, native_method,
@@ -52,7 +52,7 @@ const _: &[NativeMethod<'_>] = &[
     native!(close(id: jlong)),
     native!(forget(id: jlong)),
     native!(report(id: jlong) -> [JString]),
-    native!(overrides(dir: JString) -> [jbyte]),
+    native!(overrides(dir: JString, store: [JString]) -> [jbyte]),
     native!(set_log_level(level: jint)),
     native!(await_log(millis: jlong) -> jboolean),
     native!(take_log() -> [JString]),
@@ -236,8 +236,10 @@ fn overrides<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
     dir: JString<'local>,
+    store: JObjectArray<'local, JString<'local>>,
 ) -> Outcome<JByteArray<'local>> {
-    match Log::overrides(Path::new(&dir.try_to_string(env)?))? {
+    let store = convert::pairs(env, &store)?.into_iter().collect();
+    match Log::overrides(dir.try_to_string(env)?, store)? {
         Some(bytes) => Ok(env.byte_array_from_slice(&bytes)?),
         None => Ok(JByteArray::default()),
     }

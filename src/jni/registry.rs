@@ -6,7 +6,6 @@
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -16,12 +15,12 @@ use std::{
 use bytes::Bytes;
 
 use super::error::{Failure, panic_text};
-use crate::{Error, Log, Options, Role, Scan};
+use crate::{Error, Location, Log, Options, Role, Scan};
 
 /// A log that Java has open.
 pub(super) struct OpenLog {
     log: Log,
-    place: (PathBuf, Role),
+    place: (Location, Role),
     /// The text of the first panic in this log; shared by all instances of one place, since they share what is open.
     panicked: Arc<OnceLock<String>>,
     /// What is opened after a close is a new beginning, even while the closed one's number is still known.
@@ -33,7 +32,7 @@ impl OpenLog {
     pub(super) fn call<T>(&self, call: impl FnOnce(&Log) -> Result<T, Failure>) -> Result<T, Failure> {
         catch_unwind(AssertUnwindSafe(|| call(&self.log))).unwrap_or_else(|payload| {
             let text = panic_text(payload);
-            ::log::error!("panic in the log {}: {text}", self.place.0.display());
+            ::log::error!("panic in the log {}: {text}", self.place.0);
             // A second panic leaves the first one's text.
             let _ = self.panicked.set(text.clone());
             Err(Failure::Log(Error::Internal(text)))

@@ -26,7 +26,6 @@ mod writer;
 pub use writer::simulation;
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -38,9 +37,10 @@ use self::shared::Shared;
 use crate::{
     error::{Error, Result},
     handle::RecordHandle,
+    location::{Location, StoreProperties},
     options::Options,
     report::RecoveryReport,
-    storage::{Home, local::LocalHome},
+    storage,
 };
 
 pub use scan::Scan;
@@ -107,7 +107,7 @@ impl Log {
     pub fn open(options: Options) -> Result<Log> {
         options.validate()?;
         Ok(Log {
-            shared: shared::acquire(options),
+            shared: shared::acquire(options)?,
             closed: AtomicBool::new(false),
             used: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
@@ -116,7 +116,7 @@ impl Log {
 
     /// The same in a home of any kind, shared with nobody.
     #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn open_in(options: Options, home: Arc<dyn Home>) -> Result<Log> {
+    pub(crate) fn open_in(options: Options, home: Arc<dyn crate::storage::Home>) -> Result<Log> {
         options.validate()?;
         Ok(Log {
             shared: Arc::new(Shared::with_home(options, home)),
@@ -234,12 +234,14 @@ impl Log {
         self.shared.report()
     }
 
-    /// The operator's overrides: the bytes of `ferrowal.properties` in `dir`, if there is one.
+    /// The operator's overrides: the bytes of `ferrowal.properties` in `dir`, if there is one. `store` is what
+    /// [`Options::store`] will be.
     ///
     /// # Errors
     /// If it is there and cannot be read.
-    pub fn overrides(dir: &Path) -> Result<Option<Vec<u8>>> {
-        LocalHome::new(&Options::new(dir, crate::Role::Receivers)).small_file(OVERRIDES)
+    pub fn overrides(dir: impl Into<Location>, store: StoreProperties) -> Result<Option<Vec<u8>>> {
+        let options = Options { store, ..Options::new(dir, crate::Role::Receivers) };
+        storage::home(&options)?.small_file(OVERRIDES)
     }
 
     /// Whether this is the instance's first operation.

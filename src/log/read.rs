@@ -84,7 +84,8 @@ impl Reader {
         if let Some(segment) = self.cached(key) {
             return at.bounded(segment);
         }
-        let segment = match at.storage.open(at.handle.segment) {
+        let frame = FrameHeader::footprint(at.handle.length);
+        let segment = match at.storage.open_for(at.handle.segment, at.handle.offset, frame) {
             Ok(segment) => segment,
             Err(e) if e.is_not_found() => return Err(at.absent()?),
             Err(e) => return Err(e),

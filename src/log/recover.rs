@@ -2,18 +2,20 @@
 
 use std::time::Instant;
 
+use uuid::Uuid;
+
 use super::{
     analysis::{Analysis, Content, Scope, SegmentState, analyse},
     walk::Window,
     writer::segments::Segment,
 };
 use crate::{
-    error::Result,
-    format::Footer,
+    error::{Error, Result},
+    format::{BLOCK, Footer, Past, Place, SegmentHeader, decode_header},
     options::Recovery,
     planted::planted,
     report::RecoveryReport,
-    storage::{Home, Storage, Which},
+    storage::{Home, Preallocate, SegmentWrite, Space, Storage, Which},
 };
 
 /// What a new writer goes on from.
@@ -26,7 +28,63 @@ pub(crate) struct Recovered {
     pub(crate) epoch: u64,
     pub(crate) threshold: i64,
     pub(crate) low_water: u64,
+    /// A segment that is there for the first group.
+    pub(crate) ready: Option<(u64, Box<dyn SegmentWrite>)>,
     pub(crate) report: RecoveryReport,
+}
+
+/// A segment by which a writer keeps older ones out, where no lock does.
+#[derive(Debug)]
+pub(crate) struct Fence {
+    pub(crate) id: u64,
+    pub(crate) epoch: u64,
+    /// If groups may be written to it.
+    pub(crate) segment: Option<Box<dyn SegmentWrite>>,
+}
+
+/// Tries of [`raise`]: each that fails shows that somebody else made a segment meanwhile.
+const MOST_RACES: usize = 100;
+
+/// Takes the log for a new writer: makes the next segment, exclusively. An older writer finds its next segment taken, and
+/// what it wrote before is all that it ever acknowledged. Only then may anything be concluded from the older segments.
+pub(crate) fn raise(storage: &dyn Storage, log: Uuid, writer: Uuid) -> Result<Fence> {
+    let mut last = None;
+    for _ in 0..MOST_RACES {
+        let newest = storage.list()?.last().map_or(0, |l| l.id);
+        let (mut epoch, mut generation) = (0, 1);
+        if newest > 0 {
+            match newest_header(storage, newest, log)? {
+                Some(header) => (epoch, generation) = (header.epoch, header.generation),
+                None => {
+                    let found = analyse(storage, Scope { log, ..Scope::default() })?;
+                    (epoch, generation) = (found.epoch, found.generation);
+                }
+            }
+        }
+        let (id, epoch) = (newest + 1, epoch + 1);
+        let place = Place { log, writer, segment: id };
+        let past = Past { previous: 0, ..Past::UNKNOWN };
+        let header = SegmentHeader::new(&place, generation, epoch, super::wall_clock(), BLOCK, past);
+        let space = Space { wish: 1 << 20, least: 0, how: Preallocate::Reserved, urgent: true };
+        match storage.fence(id, space, &|recycled| header.recycled(recycled).encode()) {
+            Ok(segment) => return Ok(Fence { id, epoch, segment }),
+            Err(e) if e.is_exists() => last = Some(e),
+            Err(e) => return Err(e),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::Internal("no fence was tried".into())))
+}
+
+fn newest_header(storage: &dyn Storage, id: u64, log: Uuid) -> Result<Option<SegmentHeader>> {
+    let mut block = vec![0; BLOCK as usize];
+    match storage.open(id).and_then(|reader| reader.read(0, &mut block)) {
+        Ok(n) => {
+            Ok(decode_header(&block[..n]).ok().filter(|h| h.place().log == log && h.place().segment == id))
+        }
+        // Cleaned since the listing.
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// Recovers `which` for writing. The claim must be held.
@@ -36,7 +94,7 @@ pub(crate) fn recover(
     which: Which,
     policy: Recovery,
     scope: Scope,
-    fresh: bool,
+    (fresh, fence): (bool, Option<Fence>),
 ) -> Result<Recovered> {
     let began = Instant::now();
     let scope = Scope { deep: policy == Recovery::Strict, settle: true, ..scope };
@@ -66,6 +124,8 @@ pub(crate) fn recover(
     let latest = current.map(SegmentState::max_time).max().unwrap_or(i64::MIN);
     // Prepared ahead of need, and never written to, not even by an earlier recovery. Only those behind everything else
     // go: a later segment's header may say that there was one before it.
+    // Nothing goes where segments may be fences.
+    let keep_all = storage.traits().fenced;
     let used = analysis.segments.iter().rposition(|s| !is_unused(&analysis, s)).map_or(0, |i| i + 1);
     let (rest, behind) = analysis.segments.split_at(used);
     let says = |segments: &[SegmentState]| {
@@ -77,10 +137,18 @@ pub(crate) fn recover(
     let newest = |segments: &[SegmentState]| segments.iter().map(|s| s.generation).max().unwrap_or(1);
     // Nor does a generation that has begun give way to the one before, whose records were set aside.
     let begun = newest(behind) > newest(rest) && !planted!(ForgetGeneration);
-    let needed = more.0 > told.0 || more.1 > told.1 || begun;
+    let needed = keep_all || more.0 > told.0 || more.1 > told.1 || begun;
     let unused: Vec<u64> =
         if needed { Vec::new() } else { behind.iter().rev().map(|s| s.listed.id).collect() };
-    for segment in analysis.segments.iter().filter(|s| !unused.contains(&s.listed.id)) {
+    let (epoch, raised) = match fence {
+        Some(fence) => (fence.epoch, Some((fence.id, fence.segment))),
+        None => (analysis.epoch + 1, None),
+    };
+    // One that groups will be written to is the writer's own.
+    let own = raised.as_ref().filter(|(_, segment)| segment.is_some()).map(|(id, _)| *id);
+    for segment in
+        analysis.segments.iter().filter(|s| !unused.contains(&s.listed.id) && Some(s.listed.id) != own)
+    {
         settle_segment(home, storage, which, &analysis, segment, &mut report)?;
         let size = segment.listed.length;
         let base = if counts(segment) { segment.kept_base(analysis.end).unwrap_or(0) } else { 0 };
@@ -129,9 +197,10 @@ pub(crate) fn recover(
         next_id: analysis.newest + 1,
         sequence: analysis.end,
         generation,
-        epoch: analysis.epoch + 1,
+        epoch,
         threshold,
         low_water: analysis.low_water,
+        ready: raised.and_then(|(id, segment)| Some((id, segment?))),
         report,
     })
 }
@@ -199,6 +268,10 @@ fn settle_segment(
         }
     };
     let end = segment.data_end(analysis.end);
+    if storage.traits().deferred && end == segment.listed.length {
+        // An object is whole, and as long as it will ever be.
+        return Ok(());
+    }
     let mut window = Window::new(storage.open(id)?);
     let length = segment.listed.length;
     // What lies behind the end is torn or void, or stale where the file was a segment before.

@@ -21,6 +21,9 @@ use crate::{
     storage::Storage,
 };
 
+/// Segments that storage is told of before they are opened.
+const SOON: usize = 32;
+
 /// One writer's log to be scanned.
 pub(crate) struct Source {
     pub(crate) storage: Arc<dyn Storage>,
@@ -190,6 +193,10 @@ impl Writer {
             }
             if self.group.is_some() || self.segment.is_some() {
                 continue;
+            }
+            if self.segment.is_none() {
+                let soon: Vec<u64> = self.pending.iter().take(SOON).map(|s| s.listed.id).collect();
+                self.source.storage.expect(&soon);
             }
             let Some(state) = self.pending.pop_front() else { return Ok(self.at_the_end()) };
             self.expected = self.expected.or(state.base());

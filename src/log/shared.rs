@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -21,7 +20,7 @@ use super::{
     RecordSource,
     analysis::{Scope, analyse, check_version},
     read::{At, Reader},
-    recover::recover,
+    recover::{raise, recover},
     scan::{Scan, Source, began},
     threshold::{LAG, Thresholds},
     writer::Writer,
@@ -29,9 +28,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     handle::RecordHandle,
+    location::Location,
     options::{Options, Recovery, Role},
     report::RecoveryReport,
-    storage::{Home, Storage, Which, local::LocalHome},
+    storage::{self, Home, Storage, Which},
 };
 
 /// Everything open in this process, by directory and role.
@@ -45,7 +45,7 @@ struct Registry {
 
 #[derive(Default)]
 struct Entries {
-    by_key: HashMap<(PathBuf, Role), Entry>,
+    by_key: HashMap<(Location, Role), Entry>,
     janitor: bool,
 }
 
@@ -62,41 +62,31 @@ impl Registry {
     }
 }
 
-/// The name under which a directory is shared: two ways to write one path are one directory.
-fn canonical(options: &Options) -> PathBuf {
-    let dir = &options.dir;
-    dir.canonicalize().unwrap_or_else(|_| match (dir.parent().map(|p| p.canonicalize()), dir.file_name()) {
-        (Some(Ok(parent)), Some(name)) => parent.join(name),
-        _ => dir.clone(),
-    })
-}
-
 /// What instances with these options share. The first one's options count while it is open.
-pub(crate) fn acquire(options: Options) -> Arc<Shared> {
-    let key = (canonical(&options), options.role);
+pub(crate) fn acquire(options: Options) -> Result<Arc<Shared>> {
+    let key = (options.dir.canonical(), options.role);
     let mut entries = OPEN.lock();
     if let Some(entry) = entries.by_key.get_mut(&key) {
         let same = entry.shared.options == options;
-        if same || entry.instances > 0 {
+        // One that was taken over stays so; who opens it anew takes it over in turn.
+        let lost = entry.shared.lost.get().is_some();
+        if entry.instances > 0 || (same && !lost) {
             if !same {
-                log::warn!(
-                    "{}: already open in this process with other options; those count",
-                    key.0.display()
-                );
+                log::warn!("{}: already open in this process with other options; those count", key.0);
             }
             entry.instances += 1;
             entry.idle = None;
-            return entry.shared.clone();
+            return Ok(entry.shared.clone());
         }
     }
-    let shared = Arc::new(Shared::new(options));
+    let shared = Arc::new(Shared::new(options)?);
     entries.by_key.insert(key, Entry { shared: shared.clone(), instances: 1, idle: None });
-    shared
+    Ok(shared)
 }
 
 /// What instances of the same directory share now: not the same, if everything was let go and opened again since.
 pub(crate) fn current(shared: &Arc<Shared>) -> Arc<Shared> {
-    let key = (canonical(&shared.options), shared.options.role);
+    let key = (shared.options.dir.canonical(), shared.options.role);
     let entries = OPEN.lock();
     entries.by_key.get(&key).filter(|e| e.instances > 0).map_or_else(|| shared.clone(), |e| e.shared.clone())
 }
@@ -177,15 +167,17 @@ pub(crate) struct Shared {
     reader: Arc<Reader>,
     /// Open instances that did something.
     used: AtomicUsize,
+    /// Why this process must not write to the log any more.
+    lost: OnceCell<Error>,
     report: Arc<Mutex<Option<RecoveryReport>>>,
     /// Thresholds that came before there was a writer.
     noted: Mutex<Vec<i64>>,
 }
 
 impl Shared {
-    fn new(options: Options) -> Shared {
-        let home = LocalHome::new(&options);
-        Shared::with_home(options, Arc::new(home))
+    fn new(options: Options) -> Result<Shared> {
+        let home = storage::home(&options)?;
+        Ok(Shared::with_home(options, home))
     }
 
     /// The same in a home of any kind.
@@ -197,6 +189,7 @@ impl Shared {
             writer: RwLock::default(),
             reader: Arc::new(Reader::new(options.linger)),
             used: AtomicUsize::new(0),
+            lost: OnceCell::new(),
             report: Arc::default(),
             noted: Mutex::default(),
             options,
@@ -267,6 +260,7 @@ impl Shared {
             match writer.append(source, time) {
                 // It was closed between the look and the call.
                 Err(Error::Closed(_)) => {}
+                Err(error @ Error::Fenced { .. }) => self.fenced(&writer, error)?,
                 result => {
                     if writer.is_temporary() {
                         self.close_temporary();
@@ -279,6 +273,9 @@ impl Shared {
 
     /// The open writer, or a new one. One that was opened for a closed instance's record is only for such records.
     fn usable_writer(&self, fresh: bool, closed: bool) -> Result<Arc<Writer>> {
+        if let Some(error) = self.lost.get() {
+            return Err(error.clone());
+        }
         let fits = |w: &Arc<Writer>| closed || !w.is_temporary();
         if let Some(writer) = self.writer().filter(fits) {
             return Ok(writer);
@@ -302,6 +299,22 @@ impl Shared {
         Ok(writer)
     }
 
+    /// A writer was fenced. A driver's log has another owner now, and never takes back; an executor goes on under a name of
+    /// its own, and sends the record again: nothing of it was acknowledged.
+    fn fenced(&self, writer: &Arc<Writer>, error: Error) -> Result<()> {
+        if self.options.role == Role::Driver {
+            let _ = self.lost.set(error.clone());
+            return Err(error);
+        }
+        log::warn!("{}: beginning anew as another writer: {error}", self.home.place());
+        let _changing = self.changing();
+        if self.writer().is_some_and(|open| Arc::ptr_eq(&open, writer)) {
+            self.set_writer(None);
+            writer.close();
+        }
+        Ok(())
+    }
+
     fn close_temporary(&self) {
         let _changing = self.changing();
         if let Some(writer) = self.writer().filter(|w| w.is_temporary()) {
@@ -323,9 +336,12 @@ impl Shared {
         };
         let claim = self.home.claim(which, self.options.lock_wait)?;
         let storage = self.home.storage(which);
+        let fenced = which == Which::Driver && storage.traits().fenced;
+        let fence = if fenced { Some(raise(storage.as_ref(), log, writer)?) } else { None };
         let scope = Scope { log, writer: None, ..Scope::default() };
+        let start = (fresh, fence);
         let recovered =
-            recover(self.home.as_ref(), storage.as_ref(), which, self.options.recovery, scope, fresh)?;
+            recover(self.home.as_ref(), storage.as_ref(), which, self.options.recovery, scope, start)?;
         *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(recovered.report.clone());
         let homes = (self.home.clone(), self.reader.clone());
         Writer::start(&self.options, homes, which, (log, writer), claim, recovered, prepare)

@@ -21,7 +21,11 @@ use std::{fmt::Debug, io::IoSlice, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use crate::error::Result;
+use crate::{
+    error::{Error, Result},
+    location::Place,
+    options::Options,
+};
 
 pub(crate) use poison::Poisoned;
 
@@ -32,6 +36,60 @@ pub(crate) struct Traits {
     pub(crate) block: u32,
     /// Groups that may be at the device at once: more than one only where each write returns its own error.
     pub(crate) in_flight: usize,
+    /// Pieces of one large record, for which no barrier is asked, that may be written at once.
+    pub(crate) lanes: usize,
+    /// Groups that one segment takes: an object takes one.
+    pub(crate) groups: u32,
+    /// Bytes of a group at most, header and padding included.
+    pub(crate) most_group: u64,
+    /// Whether a segment comes into being with its first write only: then `create` does no I/O, and there may never be
+    /// such a segment.
+    pub(crate) deferred: bool,
+    /// Whether no lock keeps an older writer from writing: then a driver raises a fence first ([`Storage::fence`]).
+    pub(crate) fenced: bool,
+    /// Whether space is kept in reserve for a full volume ([`Storage::keep_reserve`]).
+    pub(crate) reserve: bool,
+    /// Whether a group without records follows after a silence.
+    pub(crate) idle_mark: bool,
+    /// At most this often are other writers' remains looked at.
+    pub(crate) collect_every: Duration,
+}
+
+impl Traits {
+    /// A file on a local disk.
+    pub(crate) fn local(block: u32, in_flight: usize) -> Traits {
+        Traits {
+            block,
+            in_flight,
+            lanes: 1,
+            groups: u32::MAX,
+            most_group: u64::MAX,
+            deferred: false,
+            fenced: false,
+            reserve: true,
+            idle_mark: true,
+            collect_every: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The home that `options.dir` names. Looks at nothing and starts nothing.
+///
+/// # Errors
+/// [`Error::Config`] for a location that makes no sense, or whose kind this build does not have.
+pub(crate) fn home(options: &Options) -> Result<Arc<dyn Home>> {
+    match options.dir.place()? {
+        Place::Local(dir) => Ok(Arc::new(local::LocalHome::new(dir, options))),
+        Place::Object(remote) => Err(absent(&remote.scheme, "does not know object stores yet")),
+        // A home whose calls Java threads carry out goes here.
+        Place::Hadoop(remote) => Err(absent(&remote.scheme, "does not know HDFS yet")),
+    }
+}
+
+fn absent(scheme: &str, why: &str) -> Error {
+    Error::Config(format!(
+        "{scheme}: this ferrowal {why}; give a path, a file: URI, or, where it has them, s3a:, gs: or abfss:"
+    ))
 }
 
 /// Which writer's segments.
@@ -144,14 +202,29 @@ pub(crate) trait Storage: Send + Sync + Debug {
     /// Makes segment `id`, exclusively, beginning with `header`. Durable under its name on return.
     fn create(&self, id: u64, space: Space, header: &Header<'_>) -> Result<Box<dyn SegmentWrite>>;
 
+    /// Where [`Traits::fenced`]: makes segment `id`, exclusively and durably, and sees to it that no older writer can
+    /// write to an older segment any more. Gives the segment if groups may be written to it. An id that is taken is
+    /// [`Error::is_exists`]: then somebody else was faster, or an older writer is still at it.
+    fn fence(&self, id: u64, _space: Space, _header: &Header<'_>) -> Result<Option<Box<dyn SegmentWrite>>> {
+        Err(Error::Internal(format!("segment {id} cannot be a fence: {} has a lock", self.place())))
+    }
+
     /// Opens a segment for reading.
     fn open(&self, id: u64) -> Result<Arc<dyn SegmentRead>>;
+
+    /// The same for somebody who will read these bytes, and perhaps nothing else.
+    fn open_for(&self, id: u64, _offset: u64, _length: u64) -> Result<Arc<dyn SegmentRead>> {
+        self.open(id)
+    }
+
+    /// Says that these segments will soon be opened, in this order. A hint.
+    fn expect(&self, _ids: &[u64]) {}
 
     /// Fixes the segment's length: writes `footer` at `at`, makes it durable, and gives back what lies behind it.
     fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()>;
 
     /// Deletes segments, in this order, or keeps their files to be used again by `create`. What is absent is fine.
-    /// Durable on return.
+    /// Durable on return, as is every name in the directory: also without any ids.
     fn delete(&self, ids: &[u64]) -> Result<()>;
 
     /// Lets go of files that were kept to be used again.

@@ -12,8 +12,10 @@ use crate::{
 /// The first segment of a log is this small; sizes double from here.
 const FIRST: u64 = 1 << 20;
 
-/// A segment with no more than this share of it unused keeps its size when it is sealed.
+/// A segment with no more than this share of it unused keeps its size when it is sealed,
 const KEEP_SHARE: u64 = 8;
+/// and with this one if a group did not fit.
+const KEEP_SHARE_FULL: u64 = 2;
 
 /// What may be done with a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub(crate) struct Segment {
     pub(crate) state: State,
     /// Sequence of the first group submitted; 0 before there is one, and in segments of earlier generations.
     pub(crate) base: u64,
+    /// Groups that were ever on their way here.
+    pub(crate) submitted: u32,
     groups: u64,
     records: u64,
     bytes: u64,
@@ -51,6 +55,8 @@ pub(crate) struct Segment {
     min_time: i64,
     max_time: i64,
     flying: u32,
+    /// Whether it was left because a group did not fit.
+    full: bool,
 }
 
 impl Segment {
@@ -69,6 +75,7 @@ impl Segment {
             running_max: i64::MIN,
             state: State::Active,
             base: 0,
+            submitted: 0,
             groups: 0,
             records: 0,
             bytes: 0,
@@ -76,6 +83,7 @@ impl Segment {
             min_time: i64::MAX,
             max_time: i64::MIN,
             flying: 0,
+            full: false,
         }
     }
 
@@ -87,6 +95,7 @@ impl Segment {
         }
         self.end += footprint;
         self.flying += 1;
+        self.submitted = self.submitted.saturating_add(1);
         if max_time != i64::MIN {
             self.first_time.get_or_insert(max_time);
             self.running_max = self.running_max.max(max_time);
@@ -148,9 +157,14 @@ impl Segments {
         open.map(|s| s.base).min().unwrap_or(acked).min(acked)
     }
 
-    /// Number of the newest segment of this generation: one that this writer used, or that holds groups that count.
-    pub(crate) fn newest_of_generation(&self) -> u64 {
-        let ours = |s: &&Segment| s.base > 0 || s.place.writer == self.writer;
+    /// Number of the newest segment of this generation: one that this writer used, or that holds groups that count. Where
+    /// segments come into being with their first group (`deferred`), one that is surely there.
+    pub(crate) fn newest_of_generation(&self, deferred: bool) -> u64 {
+        let ours = |s: &&Segment| {
+            let written = s.base > 0 || s.place.writer == self.writer;
+            let there = s.groups > 0 || s.place.writer != self.writer;
+            written && (there || !deferred)
+        };
         self.list.iter().rev().find(ours).map_or(0, |s| s.place.segment)
     }
 
@@ -179,12 +193,13 @@ impl Segments {
         self.list.push_back(Segment::new(place, Some(write), size, block));
     }
 
-    /// Ends writing to the active segment.
-    pub(crate) fn retire(&mut self) {
+    /// Ends writing to the active segment: because a group does not fit (`full`), or for its age, or for good.
+    pub(crate) fn retire(&mut self, full: bool) {
         let Some(active) = self.active_mut() else { return };
         active.state = State::Retired;
+        active.full = full;
         // One that was left nearly empty (by time) asks for smaller ones.
-        if active.end < active.size / 4 {
+        if !full && active.end < active.size / 4 {
             self.wish = (self.wish / 4).max(FIRST);
         }
     }
@@ -253,9 +268,11 @@ impl Segments {
             first: oldest,
             sealed: 0,
         };
-        // A segment that is nearly full keeps its size, to be used again; of another the rest is given back.
+        // A segment that is full keeps its size, to be used again, whatever large record it had no room for; of another
+        // the rest is given back.
         let last_block = segment.size.saturating_sub(u64::from(block)).max(segment.end);
-        let full = segment.size - segment.end.min(segment.size) <= segment.size / KEEP_SHARE;
+        let unused = segment.size - segment.end.min(segment.size);
+        let full = unused <= segment.size / if segment.full { KEEP_SHARE_FULL } else { KEEP_SHARE };
         Some((segment.place, footer, if full { last_block } else { segment.end }))
     }
 

@@ -62,9 +62,9 @@ pub(crate) struct LocalHome {
 }
 
 impl LocalHome {
-    pub(crate) fn new(options: &Options) -> LocalHome {
+    pub(crate) fn new(dir: PathBuf, options: &Options) -> LocalHome {
         LocalHome {
-            dir: options.dir.clone(),
+            dir,
             allow_network_lock: options.allow_network_lock,
             durable: options.durability == Durability::Device,
             // Nothing but marks is synced then.

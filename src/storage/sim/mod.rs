@@ -277,7 +277,7 @@ impl SimStorage {
 
 impl Storage for SimStorage {
     fn traits(&self) -> Traits {
-        Traits { block: 4096, in_flight: self.world.lock().in_flight }
+        Traits::local(4096, self.world.lock().in_flight)
     }
 
     fn place(&self) -> String {

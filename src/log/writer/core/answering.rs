@@ -12,6 +12,10 @@ use crate::{
 
 impl Core {
     pub(super) fn written(&mut self, now: Instant, sequence: u64, result: Result<(Placed, Written)>) {
+        // Another writer has the log now: nothing that is not answered yet may be acknowledged any more.
+        if let Err(error @ Error::Fenced { .. }) = result {
+            return self.stop(error);
+        }
         let Some(flight) = self.flying.iter_mut().find(|f| f.stamp.sequence == sequence) else { return };
         match result {
             Ok((placed, written)) => {
@@ -88,6 +92,7 @@ impl Core {
         if let Some(buffer) = group.reclaim().filter(|_| !is_mark) {
             self.pool.give(buffer);
             self.feed();
+            self.spent.keep(group);
         }
         if is_mark {
             self.mark = None;

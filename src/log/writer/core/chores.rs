@@ -48,7 +48,7 @@ impl Core {
         // The last record's group is durable, but nothing after it says so yet.
         let waiting = self.queue.iter().map(|q| &q.group).chain(self.filling.as_ref().map(Filling::group));
         let silent = self.flying.is_empty() && waiting.into_iter().all(|g| g.is_abandoned());
-        if self.config.durable && self.last_record >= self.covered && !self.closing {
+        if self.config.marks && self.config.durable && self.last_record >= self.covered && !self.closing {
             let since = self.last_write.into_iter().chain(self.failing.as_ref().map(|f| f.retry)).max();
             let due = since.map_or(now, |t| t + self.config.idle_mark);
             if now < due {
@@ -73,7 +73,7 @@ impl Core {
             mark.frees |= frees;
             return;
         }
-        let group = Filling::new(for_a_mark(self.config.block), false).close();
+        let group = Filling::new(for_a_mark(self.config.block), false, &mut self.spent).close();
         self.mark = Some(Mark {
             queued: Queued { group, frames: 0, seats: 0, max_time: i64::MIN },
             frees,
@@ -112,12 +112,13 @@ impl Core {
         if waiting || working {
             return if self.config.prepare { Step::Idle(None) } else { self.next_chore(now) };
         }
-        self.segments.retire();
+        self.segments.retire(false);
         if let Some((place, footer, at)) = self.next_to_seal() {
             self.busy = true;
             return Step::Do(Op::Seal { place, footer, at });
         }
-        if let Ready::Segment { id, .. } = std::mem::replace(&mut self.ready, Ready::None) {
+        let ready = std::mem::replace(&mut self.ready, Ready::None);
+        if let (Ready::Segment { id, .. }, false) = (ready, self.config.deferred) {
             // Nothing was ever written to it.
             self.busy = true;
             return Step::Do(Op::Delete { ids: vec![id] });

@@ -151,6 +151,9 @@ impl Core {
         if !self.flying.is_empty() {
             return Verdict::Blocked;
         }
+        if let Some(since) = self.filling_since.filter(|since| now < *since + self.config.group_linger) {
+            return Verdict::Watch(since + self.config.group_linger);
+        }
         self.gathering.verdict(now, filling.seats())
     }
 }

@@ -27,14 +27,14 @@ use bytes::BytesMut;
 
 use self::gathering::{Gathering, Verdict, is_large};
 use super::{
-    group::{Filling, Group, Placed, Seat, Stamp, large},
+    group::{Filling, Group, Placed, Seat, Spent, Stamp, large},
     pool::Pool,
     segments::Segments,
 };
 use crate::{
     commit::{Gate, Machine, Step, Wake},
     error::{Error, Result},
-    format::{Footer, FrameHeader, GROUP_HEADER, Past, Place},
+    format::{Footer, FrameHeader, GROUP_HEADER, GroupHeader, Past, Place},
     log::threshold::Thresholds,
     storage::{Barrier, Poisoned, SegmentWrite, Space},
 };
@@ -57,6 +57,15 @@ pub(crate) struct Config {
     /// What groups are padded to.
     pub(crate) align: u32,
     pub(crate) in_flight: usize,
+    /// Groups that a segment takes, and their bytes at most.
+    pub(crate) groups: u32,
+    pub(crate) most_group: u64,
+    /// Whether a segment comes into being with its first group only.
+    pub(crate) deferred: bool,
+    /// Whether a group without records follows after a silence.
+    pub(crate) marks: bool,
+    /// How long a group waits for more records.
+    pub(crate) group_linger: Duration,
     /// Whether every group has a barrier; otherwise only marks have.
     pub(crate) durable: bool,
     pub(crate) segment_size: u64,
@@ -242,9 +251,12 @@ enum Phase {
 pub(crate) struct Core {
     config: Config,
     pool: Pool,
+    spent: Spent,
     space: Arc<Gate>,
     starved: bool,
     filling: Option<Filling>,
+    /// When the group that is filling was begun.
+    filling_since: Option<Instant>,
     queue: VecDeque<Queued>,
     flying: VecDeque<Flight>,
     /// The next group's sequence.
@@ -291,9 +303,11 @@ impl Core {
         Core {
             config,
             pool,
+            spent: Spent::default(),
             space: Arc::default(),
             starved: false,
             filling: None,
+            filling_since: None,
             queue: VecDeque::new(),
             flying: VecDeque::new(),
             sequence,
@@ -322,6 +336,11 @@ impl Core {
             drained: Arc::default(),
             wakes: Vec::new(),
         }
+    }
+
+    /// There is a segment already, for the first group.
+    pub(crate) fn begin_with(&mut self, id: u64, write: Box<dyn SegmentWrite>) {
+        self.ready = Ready::Segment { id, write: Arc::new(Poisoned::new(write)) };
     }
 
     /// Every group with a smaller sequence is acknowledged.
@@ -386,6 +405,13 @@ impl Core {
             return Err(Error::Closed(self.config.place.clone()));
         }
         if !Filling::can_ever_hold(length) {
+            let footprint = GroupHeader::footprint(FrameHeader::footprint(length), self.config.align);
+            if footprint > self.config.most_group {
+                return Err(Error::Config(format!(
+                    "a record of {length} bytes does not fit in one object: {} bytes, headers included, do (spark.ferrowal.object.maxPut)",
+                    self.config.most_group
+                )));
+            }
             return Ok(self.reserve_large(length, time));
         }
         if self.filling.as_ref().is_some_and(|f| !f.has_room(length)) {
@@ -393,16 +419,19 @@ impl Core {
         }
         if self.filling.is_none() {
             let Some(buffer) = self.pool.take() else { return Ok(self.starve()) };
-            self.filling = Some(Filling::new(buffer, self.gathering.is_brief()));
+            self.filling = Some(Filling::new(buffer, self.gathering.is_brief(), &mut self.spent));
+            self.filling_since = Some(now);
         }
         match &mut self.filling {
             Some(filling) => {
                 let seat = filling.reserve(length, time);
                 let seen = seat.group.gate.seen();
+                let first = filling.seats() == 1;
                 // Most need not look: whoever completes a group, or ends what it waits for, will.
                 let look = match self.verdict(now) {
                     Verdict::Go => true,
-                    Verdict::Watch(_) => self.gathering.needs_watcher(),
+                    // Who opens a group that lingers watches its clock.
+                    Verdict::Watch(_) => self.gathering.needs_watcher() || first,
                     Verdict::Blocked => false,
                 };
                 Ok(Reserved::Seat(seat, seen, look))
@@ -558,7 +587,17 @@ impl Machine for Core {
     }
 
     fn crash(&mut self) {
-        let error = Error::Internal("a panic while the log was writing".into());
+        self.stop(Error::Internal("a panic while the log was writing".into()));
+    }
+
+    fn wakes(&mut self) -> &mut Vec<Wake> {
+        &mut self.wakes
+    }
+}
+
+impl Core {
+    /// Ends everything: whoever waits, and whoever comes, gets the error.
+    pub(super) fn stop(&mut self, error: Error) {
         self.fatal = Some(error.clone());
         self.close_filling();
         let queued = self.queue.drain(..).map(|q| q.group);
@@ -573,10 +612,6 @@ impl Machine for Core {
         self.feed();
         self.wakes.push(Wake::Open(self.drained.clone()));
         self.wakes.push(Wake::Open(self.housekeeper.clone()));
-    }
-
-    fn wakes(&mut self) -> &mut Vec<Wake> {
-        &mut self.wakes
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     commit::{Step, Wake},
-    error::Result,
+    error::{Error, Result},
     format::{GroupHeader, Past},
     log::writer::{
         group::Stamp,
@@ -61,7 +61,7 @@ impl Core {
         match &self.ready {
             Ready::Creating => return Some(Step::Idle(None)),
             Ready::Segment { write, .. } if write.size() >= least => {
-                self.activate_ready();
+                self.activate_ready(footprint);
                 return None;
             }
             Ready::Segment { .. } | Ready::None => {}
@@ -76,14 +76,16 @@ impl Core {
             _ => {}
         }
         // Too small for this group, but it has an id: it takes its place, empty but for marks.
-        self.activate_ready();
+        self.activate_ready(footprint);
         Some(Step::Do(self.create(least, true)))
     }
 
-    /// Leaves the active segment for the one that is ready, if there is one.
-    fn activate_ready(&mut self) {
+    /// Leaves the active segment for the one that is ready, if there is one, for the sake of a group of this size.
+    fn activate_ready(&mut self, footprint: u64) {
         if let Ready::Segment { id, write } = std::mem::replace(&mut self.ready, Ready::None) {
-            self.segments.retire();
+            let full =
+                self.segments.active().is_some_and(|a| !a.has_room(footprint, MARK_ROOM, &self.config));
+            self.segments.retire(full);
             self.segments.activate(id, write, u64::from(self.config.block));
             self.wake_housekeeper();
         }
@@ -103,7 +105,7 @@ impl Core {
             low_water: self.segments.low_water(),
             // Groups that are to be sent again are nowhere yet, and none of them is acknowledged.
             first: self.segments.first_sequence().map_or(self.acked, |f| f.min(self.acked)),
-            previous: self.segments.newest_of_generation(),
+            previous: self.segments.newest_of_generation(self.config.deferred),
         };
         Op::Create { id: self.segments.take_id(), space: Space { wish, least, how, urgent }, past }
     }
@@ -176,6 +178,7 @@ impl Core {
                 self.ready = Ready::Segment { id, write: Arc::new(Poisoned::new(write)) };
                 self.prepare_after = None;
             }
+            Err(error @ Error::Fenced { .. }) => return self.stop(error),
             Err(_) if !urgent => self.prepare_after = Some(now + PREPARE_RETRY),
             Err(error) => self.note_failure(now, error),
         }
@@ -201,6 +204,7 @@ impl Segment {
     /// Whether there is room for a group, for `marks` marks, and for the footer.
     pub(super) fn has_room(&self, footprint: u64, marks: u64, config: &Config) -> bool {
         self.state == State::Active
+            && self.submitted < config.groups
             && self.end + footprint + (1 + marks) * u64::from(config.block) <= self.size
     }
 }

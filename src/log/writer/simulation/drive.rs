@@ -14,7 +14,7 @@ use super::{
         Shared, Writer,
         core::{Core, Op, Outcome, Reserved, Worker, address},
         group::{Group, Seat, Stamp},
-        write_large,
+        large::{Target, write_large},
     },
     Report,
     plan::{Act, Plan, What},
@@ -331,7 +331,8 @@ impl Run {
         let storage: Arc<dyn Storage> = self.world.storage(which);
         let scope = Scope { log, ..Scope::default() };
         let disk = if fresh { Some(analyse(storage.as_ref(), scope)?.generation) } else { None };
-        let recovered = recover(&self.world, storage.as_ref(), which, self.options.recovery, scope, fresh)?;
+        let recovered =
+            recover(&self.world, storage.as_ref(), which, self.options.recovery, scope, (fresh, None))?;
         assert_eq!(
             recovered.report.corrupt, 0,
             "what is whole is called corrupt: {:?}",
@@ -613,12 +614,15 @@ impl Run {
                 let mut source = Slice(&self.records[record].bytes);
                 assert!(!source.is_empty());
                 let large = group.large.expect("large");
-                let result =
-                    write_large(segment.as_ref(), (&stamp, barrier), large, align, buffers, &mut source);
-                Outcome::Written {
-                    sequence: stamp.sequence,
-                    result: result.map(|(placed, written, _)| (placed, written)),
-                }
+                // One lane: with threads a seed would not replay.
+                let segment = segment.as_ref();
+                let target = Target { segment, stamp: &stamp, barrier, align, lanes: 1 };
+                let result = write_large(&target, large, buffers, &mut source);
+                let result = result.map(|large| {
+                    group.note_frame(large.frame);
+                    (large.placed, large.written)
+                });
+                Outcome::Written { sequence: stamp.sequence, result }
             }
             op => life.shared.carry_out(op),
         }

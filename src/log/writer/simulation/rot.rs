@@ -116,7 +116,7 @@ impl Run {
         if self.role() == Role::Driver {
             let scope = Scope { log: copy.log(), ..Scope::default() };
             let storage = copy.storage(which);
-            match recover(&copy, storage.as_ref(), which, policy, scope, false) {
+            match recover(&copy, storage.as_ref(), which, policy, scope, (false, None)) {
                 Ok(recovered) => told |= recovered.report.corrupt > 0,
                 Err(Error::Corrupt { .. }) if policy != Recovery::Salvage => {
                     self.seen.note("rot that stopped recovery", 1);

@@ -7,7 +7,6 @@ import java.lang.ref.Cleaner;
 import java.lang.ref.Reference;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
@@ -87,14 +86,15 @@ public final class Log implements AutoCloseable {
     /**
      * The operator's overrides for a directory: the entries of its {@code ferrowal.properties}. Changes nothing.
      *
-     * @param dir an application's directory; need not exist
+     * @param dir an application's directory, its path or URI; need not exist
+     * @param store as in {@link LogOptions#store}
      * @return keys and values, empty where there is no such file
      * @throws UncheckedIOException when the file is there and cannot be read
      * @throws IllegalArgumentException when the file is not a properties file
      */
-    public static Map<String, String> overrides(Path dir) {
+    public static Map<String, String> overrides(String dir, Map<String, String> store) {
         NativeLibrary.load();
-        byte[] bytes = Native.overrides(dir.toString());
+        byte[] bytes = Native.overrides(dir, LogOptions.pairsOf("", store));
         Map<String, String> entries = new TreeMap<>();
         if (bytes != null) {
             Properties properties = new Properties();
@@ -102,6 +102,9 @@ public final class Log implements AutoCloseable {
                 properties.load(new StringReader(new String(bytes, StandardCharsets.UTF_8)));
             } catch (IOException e) {
                 throw new UncheckedIOException(e);
+            } catch (IllegalArgumentException e) {
+                String file = dir + (dir.endsWith("/") ? "" : "/") + "ferrowal.properties";
+                throw new IllegalArgumentException(file + " is not a valid properties file: " + e.getMessage(), e);
             }
             properties.stringPropertyNames().forEach(key -> entries.put(key, properties.getProperty(key).trim()));
         }
@@ -135,8 +138,8 @@ public final class Log implements AutoCloseable {
      * @throws StorageFullException when the volume is full for longer than the write's bound
      * @throws WriteTimeoutException when there was no memory for the record within the write's
      *     bound; nothing of it was written
-     * @throws LogFencedException when another writer has taken over; a local directory, whose lock excludes other
-     *     writers, does not give it
+     * @throws LogFencedException when another driver has taken over: this one will never write again; a local
+     *     directory, whose lock excludes other writers, does not give it
      * @throws UncheckedIOException when the device refuses
      * @throws IllegalStateException when the log is closed
      */

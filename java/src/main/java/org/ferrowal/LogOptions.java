@@ -2,8 +2,13 @@ package org.ferrowal;
 
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Objects;
+import java.util.TreeMap;
 
 /**
  * How a log is opened: {@code LogOptions.in(dir, Role.RECEIVERS).memory(256 << 20)}. Immutable; each method gives a copy.
@@ -57,8 +62,20 @@ public final class LogOptions {
         DSYNC
     }
 
-    private final Path dir;
+    /** What a driver does about another one that lives, where a log's home has no lock: not in local directories. */
+    public enum Takeover {
+        /** It waits ({@link LogOptions#lockWait}), and fails. */
+        REFUSE,
+        /** It takes the log over at once; the other one's next append throws {@link LogFencedException}. */
+        FORCE
+    }
+
+    private final String dir;
     private final Role role;
+    private Map<String, String> store = Map.of();
+    private Takeover takeover = Takeover.REFUSE;
+    private Duration groupLinger = Duration.ZERO;
+    private long mostPut = 64L << 20;
     private Recovery recovery = Recovery.DEFAULT;
     private Durability durability = Durability.DEVICE;
     private Barrier barrier = Barrier.AUTO;
@@ -74,7 +91,7 @@ public final class LogOptions {
     private boolean allowNetworkLock;
     private boolean writeAfterClose;
 
-    private LogOptions(Path dir, Role role) {
+    private LogOptions(String dir, Role role) {
         this.dir = Objects.requireNonNull(dir, "dir");
         this.role = Objects.requireNonNull(role, "role");
         this.writeTimeout = Duration.ofSeconds(role == Role.DRIVER ? 3 : 20);
@@ -82,6 +99,10 @@ public final class LogOptions {
 
     private LogOptions copy() {
         LogOptions copy = new LogOptions(dir, role);
+        copy.store = store;
+        copy.takeover = takeover;
+        copy.groupLinger = groupLinger;
+        copy.mostPut = mostPut;
         copy.recovery = recovery;
         copy.durability = durability;
         copy.barrier = barrier;
@@ -107,7 +128,69 @@ public final class LogOptions {
      * @return the options
      */
     public static LogOptions in(Path dir, Role role) {
-        return new LogOptions(dir, role);
+        return new LogOptions(dir.toString(), role);
+    }
+
+    /**
+     * The defaults, for a log anywhere.
+     *
+     * @param location the application's directory: an absolute path, or a URI such as {@code file:///var/lib/my-app},
+     *     {@code s3a://bucket/my-app}, {@code gs://bucket/my-app} or
+     *     {@code abfss://container@account.dfs.core.windows.net/my-app}
+     * @param role whose records
+     * @return the options
+     */
+    public static LogOptions at(String location, Role role) {
+        return new LogOptions(location, role);
+    }
+
+    /**
+     * What a store wants to be told: its endpoint, credentials, and the like.
+     *
+     * @param properties by the keys of Hadoop's clients, {@code fs.s3a.endpoint} for example; those that are not known are
+     *     ignored, and values are never logged
+     * @return the options with them
+     */
+    public LogOptions store(Map<String, String> properties) {
+        LogOptions copy = copy();
+        copy.store = Collections.unmodifiableMap(new TreeMap<>(properties));
+        return copy;
+    }
+
+    /**
+     * What a driver does about another one that lives, where a home has no lock.
+     *
+     * @param takeover {@link Takeover#REFUSE} by default
+     * @return the options with it
+     */
+    public LogOptions takeover(Takeover takeover) {
+        LogOptions copy = copy();
+        copy.takeover = Objects.requireNonNull(takeover, "takeover");
+        return copy;
+    }
+
+    /**
+     * How long a group waits for more records before it goes to an object store, where every request is paid for.
+     *
+     * @param time zero by default, a second at most
+     * @return the options with it
+     */
+    public LogOptions groupLinger(Duration time) {
+        LogOptions copy = copy();
+        copy.groupLinger = Objects.requireNonNull(time, "time");
+        return copy;
+    }
+
+    /**
+     * The largest object that is written; a longer record is refused.
+     *
+     * @param bytes 8 MiB to 1 GiB, 64 MiB by default
+     * @return the options with it
+     */
+    public LogOptions mostPut(long bytes) {
+        LogOptions copy = copy();
+        copy.mostPut = bytes;
+        return copy;
     }
 
     /**
@@ -282,9 +365,9 @@ public final class LogOptions {
     /**
      * The application's directory.
      *
-     * @return its path
+     * @return its path or URI
      */
-    public Path dir() {
+    public String dir() {
         return dir;
     }
 
@@ -312,8 +395,24 @@ public final class LogOptions {
 
     /** Keys and values in turn, as {@code src/jni/convert.rs} reads them. */
     String[] pairs() {
+        List<String> pairs = new ArrayList<>(List.of(options()));
+        pairs.addAll(List.of(pairsOf("store.", store)));
+        return pairs.toArray(new String[0]);
+    }
+
+    /** Keys, each behind a prefix, and values in turn. */
+    static String[] pairsOf(String prefix, Map<String, String> properties) {
+        List<String> pairs = new ArrayList<>();
+        properties.forEach((key, value) -> {
+            pairs.add(prefix + key);
+            pairs.add(value);
+        });
+        return pairs.toArray(new String[0]);
+    }
+
+    private String[] options() {
         return new String[] {
-            "dir", dir.toString(),
+            "dir", dir,
             "role", role.name().toLowerCase(Locale.ROOT),
             "recovery", recovery.name().toLowerCase(Locale.ROOT),
             "durability", durability.name().toLowerCase(Locale.ROOT),
@@ -327,18 +426,21 @@ public final class LogOptions {
             "lockWait", Long.toString(lockWait.toMillis()),
             "linger", Long.toString(linger.toMillis()),
             "idleMark", Long.toString(idleMark.toMillis()),
+            "takeover", takeover.name().toLowerCase(Locale.ROOT),
+            "groupLinger", Long.toString(groupLinger.toMillis()),
+            "mostPut", Long.toString(mostPut),
             "allowNetworkLock", Boolean.toString(allowNetworkLock)
         };
     }
 
-    /** Directory, role and every option. */
+    /** Directory, role and every option; of what the store is told only the keys. */
     @Override
     public String toString() {
         StringBuilder text = new StringBuilder("LogOptions[");
-        String[] pairs = pairs();
+        String[] pairs = options();
         for (int i = 0; i < pairs.length; i += 2) {
             text.append(i == 0 ? "" : ", ").append(pairs[i]).append('=').append(pairs[i + 1]);
         }
-        return text.append(']').toString();
+        return text.append(", store=").append(store.keySet()).append(']').toString();
     }
 }

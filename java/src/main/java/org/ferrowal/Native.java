@@ -11,7 +11,7 @@ import java.nio.ByteBuffer;
  */
 final class Native {
     /** Raised whenever a method here, or the meaning of a number, changes. */
-    static final int ABI = 1;
+    static final int ABI = 2;
 
     /** Longs of a handle. */
     static final int HANDLE_LONGS = 8;
@@ -60,7 +60,7 @@ final class Native {
     static native String[] report(long id);
 
     /** Null where there is none. */
-    static native byte[] overrides(String dir);
+    static native byte[] overrides(String dir, String[] storeKeysAndValues);
 
     static native void setLogLevel(int level);
 

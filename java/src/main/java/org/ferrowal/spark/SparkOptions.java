@@ -10,6 +10,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.TreeMap;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.spark.SparkConf;
@@ -42,8 +43,15 @@ final class SparkOptions {
     private static final String ALLOW_NETWORK = PREFIX + "lock.allowNetwork";
     private static final String LINGER = PREFIX + "linger";
     private static final String IDLE_MARK = PREFIX + "idleMark";
+    private static final String TAKEOVER = PREFIX + "driver.takeover";
+    private static final String OBJECT_LINGER = PREFIX + "object.linger";
+    private static final String OBJECT_MAX_PUT = PREFIX + "object.maxPut";
     private static final List<String> KEYS = List.of(DIR, RECOVERY, DURABILITY, BARRIER, CLEAN_GRACE, SEGMENT_SIZE, MEMORY, WRITE_TIMEOUT,
-        LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK);
+        LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK, TAKEOVER, OBJECT_LINGER, OBJECT_MAX_PUT);
+
+    /** Where Spark has the keys of Hadoop's clients. Those of the stores that we reach ourselves are handed on. */
+    private static final String HADOOP = "spark.hadoop.";
+    private static final List<String> STORES = List.of("fs.s3a.", "fs.gs.", "fs.azure.");
 
     /** Overrides. */
     private static final String FILE = "ferrowal.properties";
@@ -73,10 +81,15 @@ final class SparkOptions {
         for (Tuple2<String, String> entry : conf.getAllWithPrefix(PREFIX)) {
             known(PREFIX + entry._1(), "");
         }
-        Path dir = directory(conf);
-        SparkConf merged = override(conf, dir);
+        String dir = directory(conf);
+        Map<String, String> store = store(conf);
+        SparkConf merged = override(conf, dir, store);
         String side = role == LogOptions.Role.DRIVER ? "driver" : "receiver";
-        LogOptions options = LogOptions.in(dir, role)
+        LogOptions options = LogOptions.at(dir, role)
+            .store(store)
+            .takeover(choice(merged, TAKEOVER, LogOptions.Takeover.REFUSE))
+            .groupLinger(time(merged, OBJECT_LINGER, "0s"))
+            .mostPut(size(merged, OBJECT_MAX_PUT, "64m", 8L << 20, "8m", 1L << 30, "1g"))
             .writeAfterClose(true)
             .recovery(choice(merged, RECOVERY, LogOptions.Recovery.DEFAULT))
             .durability(choice(merged, DURABILITY, LogOptions.Durability.DEVICE))
@@ -130,14 +143,26 @@ final class SparkOptions {
         throw new IllegalArgumentException("unknown key " + key + where + ": did you mean " + nearest + "?");
     }
 
-    private static Path directory(SparkConf conf) {
+    /** What Spark was told for Hadoop's clients of object stores. Holds secrets: never logged. */
+    private static Map<String, String> store(SparkConf conf) {
+        Map<String, String> store = new TreeMap<>();
+        for (Tuple2<String, String> entry : conf.getAllWithPrefix(HADOOP)) {
+            if (STORES.stream().anyMatch(entry._1()::startsWith)) {
+                store.put(entry._1(), entry._2());
+            }
+        }
+        return store;
+    }
+
+    /** A normalized path of this machine, or a URI as it is written: the native side checks it. */
+    private static String directory(SparkConf conf) {
         String value = conf.get(DIR, "").trim();
         if (value.isEmpty()) {
             throw new IllegalArgumentException(DIR + " is not set: set it to a directory that belongs to this"
                 + " application alone, for example --conf " + DIR + "=file:///var/lib/ferrowal/my-app");
         }
         if (value.startsWith("/")) {
-            return Paths.get(value).normalize();
+            return Paths.get(value).normalize().toString();
         }
         int colon = value.indexOf(':');
         if (colon <= 0) {
@@ -146,8 +171,7 @@ final class SparkOptions {
         }
         String scheme = value.substring(0, colon).toLowerCase(Locale.ROOT);
         if (!scheme.equals("file")) {
-            throw new IllegalArgumentException(DIR + "=" + value + ": this release knows file: only; hdfs, s3a, gs and"
-                + " abfss are planned");
+            return value;
         }
         try {
             URI uri = new URI(value);
@@ -155,7 +179,7 @@ final class SparkOptions {
             String path = uri.getPath();
             if (path != null && path.startsWith("/") && (uri.getAuthority() == null || "localhost".equals(host))
                 && uri.getQuery() == null && uri.getFragment() == null) {
-                return Paths.get(path).normalize();
+                return Paths.get(path).normalize().toString();
             }
         } catch (URISyntaxException e) {
             throw new IllegalArgumentException(DIR + "=" + value + " is not a valid URI (" + e.getReason()
@@ -166,26 +190,21 @@ final class SparkOptions {
     }
 
     /** The configuration with the entries of the directory's {@code ferrowal.properties} over it. */
-    private static SparkConf override(SparkConf conf, Path dir) {
-        Map<String, String> entries;
-        try {
-            entries = Log.overrides(dir);
-        } catch (IllegalArgumentException e) {
-            throw new IllegalArgumentException(dir.resolve(FILE) + " is not a valid properties file: "
-                + e.getMessage(), e);
-        }
+    private static SparkConf override(SparkConf conf, String dir, Map<String, String> store) {
+        String file = dir.endsWith("/") ? dir + FILE : dir + "/" + FILE;
+        Map<String, String> entries = Log.overrides(dir, store);
         if (entries.isEmpty()) {
             return conf;
         }
         SparkConf merged = conf.clone();
         entries.forEach((key, value) -> {
-            known(key, " in " + dir.resolve(FILE));
+            known(key, " in " + file);
             if (key.equals(DIR)) {
-                throw new IllegalArgumentException(dir.resolve(FILE) + " must not set " + DIR
+                throw new IllegalArgumentException(file + " must not set " + DIR
                     + ": the directory is the log's identity");
             }
             if (once("override " + dir + key + value)) {
-                LOG.warn("{} sets {}={} (the application's configuration says {})", dir.resolve(FILE), key, value,
+                LOG.warn("{} sets {}={} (the application's configuration says {})", file, key, value,
                     conf.get(key, "nothing"));
             }
             merged.set(key, value);
@@ -268,11 +287,11 @@ final class SparkOptions {
     }
 
     /** Says what works now and will not last. */
-    private static void warn(SparkConf conf, Path dir) {
-        if (!once("place " + dir)) {
+    private static void warn(SparkConf conf, String dir) {
+        if (!dir.startsWith("/") || !once("place " + dir)) {
             return;
         }
-        String type = volume(dir);
+        String type = volume(Paths.get(dir));
         if (type.equals("tmpfs") || type.equals("ramfs") || type.equals("overlay")) {
             LOG.warn("{}={} lies on {}, whose contents go with the machine, container or pod: the log does not survive"
                 + " a restart there", DIR, dir, type);
