@@ -79,7 +79,8 @@ fn file(line: &str) -> Option<&str> {
 fn never_synced_again(way: &str, inject: &str) {
     let dir = tempfile::tempdir().unwrap();
     let Some((output, trace)) = traced("writes_through_failures", dir.path(), way, &[inject]) else { return };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{way}: {text}");
     let mut failed: HashSet<String> = HashSet::new();
     for line in trace.lines() {
@@ -114,7 +115,9 @@ fn a_failed_durable_write_is_followed_by_a_fresh_segment_and_never_by_another() 
 #[test]
 fn a_segment_is_named_after_its_header_and_used_after_its_directory() {
     let dir = tempfile::tempdir().unwrap();
-    let Some((output, trace)) = traced("writes_through_failures", dir.path(), "fdatasync", &[]) else { return };
+    let Some((output, trace)) = traced("writes_through_failures", dir.path(), "fdatasync", &[]) else {
+        return;
+    };
     assert!(output.status.success());
     let mut named: Option<String> = None;
     let mut checked = 0;

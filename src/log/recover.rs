@@ -129,8 +129,10 @@ pub(crate) fn recover(
     let used = analysis.segments.iter().rposition(|s| !is_unused(&analysis, s)).map_or(0, |i| i + 1);
     let (rest, behind) = analysis.segments.split_at(used);
     let says = |segments: &[SegmentState]| {
-        let all = segments.iter().map(|s| s.says(None));
-        all.fold((0, i64::MIN), |(l, t), says| (says.low_water.max(l), says.threshold.max(t)))
+        // A threshold counts in its own generation only.
+        let threshold = |s: &SegmentState, t| if s.generation == analysis.generation { t } else { i64::MIN };
+        let all = segments.iter().map(|s| (s.says(None).low_water, threshold(s, s.says(None).threshold)));
+        all.fold((0, i64::MIN), |(l, t), (low_water, threshold)| (low_water.max(l), threshold.max(t)))
     };
     let (told, more) = (says(rest), says(behind));
     // What was cleaned must stay explained, be it by an empty segment.

@@ -301,7 +301,8 @@ impl Run {
             self.world.set_faults(Faults::default());
             match opened {
                 Ok(life) => {
-                    self.say(|| format!("open, fresh: {fresh}"));
+                    let (generation, disk) = (self.generation, self.base_generation);
+                    self.say(|| format!("open, fresh: {fresh}; generation {generation}, {disk} on disk"));
                     self.life = Some(life);
                     self.world.keep_power();
                     return;
