@@ -8,6 +8,7 @@ help:
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
+	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
 	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make deny: see CONTRIBUTING.md'
 	@echo 'make format  formats the Rust code'
 	@echo 'make clean   removes what was built'
@@ -25,6 +26,7 @@ check-rust: setup-tools
 	cargo test --locked
 	cargo test --locked --no-default-features
 	$(MAKE) check-barriers
+	$(MAKE) check-planted
 
 # The log's own tests once more on each barrier; the first run had the one that is the fastest here.
 .PHONY: check-barriers
@@ -33,6 +35,22 @@ check-barriers:
 	  FERROWAL_TEST_BARRIER=$$barrier cargo test --locked --no-default-features \
 	    --test log --test damage --test concurrency --test recovery --test full || exit 1; \
 	done
+
+# The simulator's bugs are in no library that is released: their names are found in one that is built with them, and not
+# in one that is built without.
+.PHONY: check-planted
+check-planted:
+	cargo build --locked --release
+	cargo build --locked --release --features simulation --target-dir target/simulation
+	grep -q TrustStaleFrame target/simulation/release/libferrowal.so
+	@if grep -q -e TrustStaleFrame -e SkipDirectorySync target/release/libferrowal.so; then \
+	  echo 'the released library has planted bugs in it' >&2; exit 1; fi
+
+# Simulated power cuts with fresh seeds, on THREADS cores (all), for MINUTES (60).
+.PHONY: soak
+soak:
+	FERROWAL_MINUTES=$(or $(MINUTES),60) $(if $(THREADS),FERROWAL_THREADS=$(THREADS)) \
+	  cargo test --locked --release --no-default-features --lib whatever_a_power_cut -- --nocapture
 
 .PHONY: check-java
 check-java: setup-tools

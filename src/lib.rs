@@ -30,12 +30,16 @@ mod jni;
 mod location;
 mod log;
 mod options;
+mod planted;
 mod report;
 mod storage;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use format::fuzzing;
+
+#[cfg(any(test, feature = "simulation"))]
+pub use log::simulation;
 
 pub use error::{Error, Result};
 pub use handle::RecordHandle;

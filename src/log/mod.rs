@@ -27,6 +27,9 @@ mod threshold;
 mod walk;
 mod writer;
 
+#[cfg(any(test, feature = "simulation"))]
+pub use writer::simulation;
+
 use std::{
     sync::{
         Arc,
@@ -110,6 +113,18 @@ impl Log {
         options.validate()?;
         Ok(Log {
             shared: shared::acquire(options)?,
+            closed: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            goes_on: AtomicBool::new(false),
+        })
+    }
+
+    /// The same in a home of any kind, shared with nobody.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn open_in(options: Options, home: Arc<dyn crate::storage::Home>) -> Result<Log> {
+        options.validate()?;
+        Ok(Log {
+            shared: Arc::new(Shared::with_home(options, home)),
             closed: AtomicBool::new(false),
             used: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
@@ -254,6 +269,8 @@ impl Drop for Log {
 
 /// Memory for a record of up to 2 GiB, or an error where there is none.
 fn zeroed(length: usize) -> Result<Vec<u8>> {
+    #[cfg(any(test, feature = "simulation"))]
+    crate::planted::within_bounds(length);
     let mut bytes = Vec::new();
     let got = bytes.try_reserve_exact(length);
     got.map_err(|_| Error::io("find memory for", "a record", std::io::ErrorKind::OutOfMemory.into()))?;
@@ -263,6 +280,10 @@ fn zeroed(length: usize) -> Result<Vec<u8>> {
 
 /// Milliseconds since 1970, for people to read: never compared with a record's time.
 fn wall_clock() -> u64 {
+    #[cfg(any(test, feature = "simulation"))]
+    if let Some(now) = crate::planted::simulated_clock() {
+        return now;
+    }
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))

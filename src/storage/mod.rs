@@ -14,7 +14,7 @@
 
 pub(crate) mod local;
 mod poison;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
 
 use std::{fmt::Debug, io::IoSlice, sync::Arc, time::Duration};
@@ -224,7 +224,7 @@ pub(crate) trait Storage: Send + Sync + Debug {
     fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()>;
 
     /// Deletes segments, in this order, or keeps their files to be used again by `create`. What is absent is fine.
-    /// Durable on return.
+    /// Durable on return, as is every name in the directory: also without any ids.
     fn delete(&self, ids: &[u64]) -> Result<()>;
 
     /// Lets go of files that were kept to be used again.

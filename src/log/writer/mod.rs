@@ -8,8 +8,8 @@ mod group;
 mod large;
 mod pool;
 pub(crate) mod segments;
-#[cfg(test)]
-mod simulation;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 
 use std::{
     io::IoSlice,
@@ -41,6 +41,7 @@ use crate::{
     format::{Place, SegmentHeader, UNPADDED, VERSION},
     handle::RecordHandle,
     options::{Durability, Options},
+    planted::planted,
     storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
 };
 
@@ -65,6 +66,7 @@ struct Shared {
     id: Identity,
     block: u32,
     align: u32,
+    durable: bool,
     lanes: usize,
     write_timeout: Duration,
     reserve_wanted: bool,
@@ -165,6 +167,7 @@ impl Writer {
             id,
             block: traits.block,
             align,
+            durable,
             lanes: traits.lanes,
             write_timeout: options.write_timeout,
             reserve_wanted: driver && traits.reserve,
@@ -373,7 +376,8 @@ impl Shared {
             Op::Seal { place, mut footer, at } => {
                 footer.sealed = wall_clock();
                 let bytes = footer.encode(&place, at, self.block);
-                let result = self.storage.seal(place.segment, at, &bytes);
+                let result = self.sync_before_footer(place.segment);
+                let result = result.and_then(|()| self.storage.seal(place.segment, at, &bytes));
                 if let Err(e) = &result {
                     log::warn!("a segment stays without a footer; nothing in it is affected: {e}");
                 }
@@ -409,6 +413,15 @@ impl Shared {
         }
     }
 
+    /// A footer says that the groups before it are durable. Without barriers they are not yet, and a power cut while both
+    /// are written might keep the footer alone.
+    fn sync_before_footer(&self, id: u64) -> Result<()> {
+        if self.durable || planted!(SealUnsynced) {
+            return Ok(());
+        }
+        self.storage.open(id)?.settle()
+    }
+
     /// Tells of a failure that comes again and again only when it begins.
     fn say_once<T>(&self, told: &AtomicBool, result: &Result<T>, what: &str) {
         let failed = result.is_err();
@@ -434,6 +447,7 @@ fn write_group(
     group.copies.await_all();
     let mut bytes = group.take_bytes();
     let placed = bytes.encode(stamp);
+    let barrier = if planted!(AcknowledgeBeforeBarrier) { Barrier::No } else { barrier };
     let written = segment.write(stamp.offset, &mut [IoSlice::new(bytes.encoded(stamp.footprint))], barrier);
     group.put_bytes(bytes);
     written.map(|()| placed)

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::core::Written;
 use crate::{
     format::{Footer, Place},
+    planted::planted,
     storage::{Poisoned, SegmentWrite},
 };
 
@@ -132,6 +133,12 @@ impl Segments {
         self.next_id - 1
     }
 
+    /// The bug that a failed creation gives its number back: its name may be there.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn give_back(&mut self, id: u64) {
+        self.next_id = id;
+    }
+
     pub(crate) fn low_water(&self) -> u64 {
         self.low_water
     }
@@ -231,16 +238,21 @@ impl Segments {
     /// The oldest segment that needs a footer, with what the footer says and where it goes.
     pub(crate) fn next_to_seal(
         &mut self,
-        (acked, durable): (u64, u64),
+        durable: u64,
         threshold: i64,
         block: u32,
     ) -> Option<(Place, Footer, u64)> {
         let low_water = self.low_water;
         let oldest = self.first_sequence().unwrap_or(0);
-        let segment = self.list.iter_mut().find(|s| s.state == State::Retired && s.flying == 0)?;
+        let still = |s: &Segment| s.flying == 0 || planted!(SealInFlight);
+        let segment = self.list.iter_mut().find(|s| s.state == State::Retired && still(s))?;
         segment.state = State::Sealing;
         segment.write = None;
-        let (base, next) = if segment.groups == 0 { (acked, acked) } else { (segment.base, segment.next) };
+        // What is named here counts as durable, and without barriers that is not all that is acknowledged.
+        let (base, next) = match segment.groups {
+            0 => (durable, durable),
+            _ => (segment.base, segment.next),
+        };
         let footer = Footer {
             end: segment.end,
             groups: segment.groups,
@@ -280,7 +292,8 @@ impl Segments {
             let segment = &mut self.list[i];
             let done = matches!(segment.state, State::Sealed | State::Poisoned) && segment.flying == 0;
             if segment.state != State::Doomed {
-                if !done || segment.max_time >= threshold {
+                let newest = if planted!(CleanByMinTime) { segment.min_time } else { segment.max_time };
+                if !done || newest >= threshold {
                     break;
                 }
                 segment.state = State::Doomed;

@@ -105,6 +105,14 @@ pub(super) fn read_at(file: &File, path: &Path, offset: u64, into: &mut [u8]) ->
     Ok(done)
 }
 
+/// Lets go of the cache's copy of a file that was synced, so that reads come from the device. Advice: pages that are in
+/// use stay.
+pub(super) fn forget_cached(file: &File, path: &Path) {
+    if let Err(e) = rustix::fs::fadvise(file, 0, None, Advice::DontNeed) {
+        log::debug!("cannot let go of the cached pages of {}: {e}", path.display());
+    }
+}
+
 /// Tells the kernel to fetch these bytes into the page cache meanwhile. What it makes of it changes nothing but the time.
 pub(super) fn expect(file: &File, offset: u64, length: u64) {
     if let Err(e) = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), Advice::WillNeed) {

@@ -412,7 +412,11 @@ impl SegmentRead for LocalReader {
     }
 
     fn settle(&self) -> Result<()> {
-        fs::sync_data(&self.file, &self.path)
+        fs::sync_data(&self.file, &self.path)?;
+        // A barrier of the writer before may have failed: then the kernel called pages clean that the device never got, and
+        // this one found nothing to do. What is trusted from here on is what the device has.
+        fs::forget_cached(&self.file, &self.path);
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Core, Op, Phase, Round, Unsynced};
 use crate::{
     commit::{Gate, Step, Wake},
     error::Error,
+    planted::planted,
 };
 
 impl Core {
@@ -45,8 +46,8 @@ impl Core {
             // group carries it; only a silent log needs a mark of its own.
             Phase::Marking => {
                 let threshold = if round.insist { self.thresholds.effective() } else { i64::MIN };
-                if self.durable_low_water >= self.segments.low_water() && self.durable_threshold >= threshold
-                {
+                let low_water = self.durable_low_water >= self.segments.low_water();
+                if (low_water && self.durable_threshold >= threshold) || planted!(DeleteBeforeMark) {
                     round.phase = Phase::Delete;
                     return self.next_clean_step(now);
                 }

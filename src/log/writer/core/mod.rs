@@ -354,7 +354,7 @@ impl Core {
     }
 
     /// What keeps the machine from going on, for a test that fails.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn trouble(&self) -> String {
         format!(
             "failing {:?}, queue {}, flying {}, mark {:?}, filling {}, round {:?}",
@@ -368,9 +368,21 @@ impl Core {
     }
 
     /// Whether nothing says yet that the last record's group was durable.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn is_uncovered(&self) -> bool {
         self.last_record >= self.covered
+    }
+
+    /// Whether somebody waits for a round of cleaning.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn is_cleaning(&self) -> bool {
+        self.cleaning.round.is_some() || !self.cleaning.wanted.is_empty()
+    }
+
+    /// The clean threshold that is durable.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn durable_threshold(&self) -> i64 {
+        self.durable_threshold
     }
 
     #[cfg(test)]
