@@ -127,6 +127,13 @@ impl Segments {
         self.next_id - 1
     }
 
+    /// The number that was taken last was not used.
+    pub(crate) fn give_back(&mut self, id: u64) {
+        if self.next_id == id + 1 {
+            self.next_id = id;
+        }
+    }
+
     pub(crate) fn low_water(&self) -> u64 {
         self.low_water
     }
