@@ -9,6 +9,7 @@
 //! * if whoever carries out work panics, everybody who waits gets an error ([`Machine::crash`]).
 
 use std::{
+    cell::Cell,
     hint,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -42,6 +43,11 @@ impl Gate {
     /// A gate where waits are brief, or are not.
     pub(crate) fn new(brief: bool) -> Gate {
         Gate { brief, ..Gate::default() }
+    }
+
+    /// Closes the gate again, for a group of others; nobody knows it.
+    pub(crate) fn renew(&mut self, brief: bool) {
+        *self = Gate::new(brief);
     }
 
     /// Whether the wait is over.
@@ -266,9 +272,12 @@ impl<M: Machine> Commit<M> {
         let result = change(fuse.machine);
         fuse.whole = true;
         drop(fuse);
-        let wakes = std::mem::take(machine.wakes());
+        // Gone while a thread ends: a log may be closed even then.
+        let mut wakes = SPARE_WAKES.try_with(Cell::take).unwrap_or_default();
+        std::mem::swap(&mut wakes, machine.wakes());
         drop(machine);
-        wake_all(wakes);
+        wake_all(&mut wakes);
+        let _gone = SPARE_WAKES.try_with(|spare| spare.set(wakes));
         result
     }
 
@@ -306,8 +315,13 @@ impl<M: Machine> Commit<M> {
     }
 }
 
-fn wake_all(wakes: Vec<Wake>) {
-    for wake in wakes {
+thread_local! {
+    /// An empty list that goes to and fro between a thread and the machine, so that none is allocated for a wake-up.
+    static SPARE_WAKES: Cell<Vec<Wake>> = const { Cell::new(Vec::new()) };
+}
+
+fn wake_all(wakes: &mut Vec<Wake>) {
+    for wake in wakes.drain(..) {
         match wake {
             Wake::Open(gate) => gate.open(),
             Wake::Poke(gate) => gate.poke(),
@@ -326,7 +340,7 @@ impl<M: Machine> Drop for Fuse<'_, M> {
     fn drop(&mut self) {
         if !self.whole {
             self.machine.crash();
-            wake_all(std::mem::take(self.machine.wakes()));
+            wake_all(&mut std::mem::take(self.machine.wakes()));
         }
     }
 }

@@ -11,7 +11,7 @@ use jni::{
 };
 
 use super::error::Failure;
-use crate::{Error, RecordSource, Result};
+use crate::{Error, RecordSource, Result, log::COPY_PIECE};
 
 /// A stretch of `len` bytes from `offset` on that must lie within `size` bytes.
 fn stretch(offset: i32, len: i32, size: usize) -> std::result::Result<(usize, usize), Failure> {
@@ -111,7 +111,13 @@ impl RecordSource for DirectSource<'_> {
         // running native call, so it is not collected; `into` is ours, so the two do not overlap. No reference to the
         // buffer's bytes is made: Java code may change them meanwhile, and then the copy, which is what the checksum
         // covers, holds either value.
-        unsafe { std::ptr::copy_nonoverlapping(self.start.add(offset), into.as_mut_ptr(), into.len()) };
+        unsafe {
+            let mut from = self.start.add(offset);
+            for piece in into.chunks_mut(COPY_PIECE) {
+                std::ptr::copy_nonoverlapping(from, piece.as_mut_ptr(), piece.len());
+                from = from.add(piece.len());
+            }
+        }
         Ok(())
     }
 }

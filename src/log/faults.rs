@@ -135,7 +135,7 @@ impl Storage for FaultyStorage {
         self.0.list()
     }
     fn create(&self, id: u64, space: Space, header: &Header<'_>) -> Result<Box<dyn SegmentWrite>> {
-        let background = thread::current().name() == Some("ferrowal-keeper");
+        let background = thread::current().name().is_some_and(|n| n.starts_with("ferrowal-keeper"));
         if background && !self.1.prepares.load(Ordering::Relaxed) {
             return Err(Error::io("prepare", "nothing in this test", Errno::AGAIN.into()));
         }
@@ -285,6 +285,33 @@ fn a_failed_barrier_is_never_retried_and_the_group_goes_to_a_fresh_segment() {
             log.close().unwrap();
             bench.nothing_is_retried();
             assert_eq!(bench.recovered(), [b"before".to_vec(), b"moved".to_vec(), b"after".to_vec()]);
+        }
+    }
+}
+
+#[test]
+fn a_large_record_whose_piece_fails_goes_to_a_fresh_segment_as_a_whole() {
+    let record: Vec<u8> = (0..9_000_000_u32).map(|i| (i >> 7) as u8).collect();
+    // A write that fails, one that is done and fails, and a panic in one of the threads.
+    for fault in [Fault::Before(Errno::IO), Fault::After(Errno::IO), Fault::Panic] {
+        for failing in [0, 1, 4, 7] {
+            let bench = Bench::new();
+            let log = bench.open();
+            let before = log.append(b"before", 1).unwrap();
+            let mut piece = 0;
+            bench.rule(move |event| match event {
+                // The caller writes one itself: a panic there ends the log, which is tested elsewhere.
+                Event::Write { barrier: false, .. } if thread::current().name() == Some("ferrowal-piece") => {
+                    piece += 1;
+                    (piece == failing + 1).then_some(fault)
+                }
+                _ => None,
+            });
+            let moved = log.append(&record, 2).unwrap();
+            assert!(moved.segment > before.segment, "piece {failing}");
+            assert!(log.read(&moved).unwrap() == record);
+            log.close().unwrap();
+            assert!(bench.recovered() == [b"before".to_vec(), record.clone()], "piece {failing}");
         }
     }
 }

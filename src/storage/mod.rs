@@ -38,6 +38,8 @@ pub(crate) struct Traits {
     pub(crate) block: u32,
     /// Groups that may be at the device at once: more than one only where each write returns its own error.
     pub(crate) in_flight: usize,
+    /// Pieces of one large record, for which no barrier is asked, that may be written at once.
+    pub(crate) lanes: usize,
     /// Groups that one segment takes: an object takes one.
     pub(crate) groups: u32,
     /// Bytes of a group at most, header and padding included.
@@ -61,6 +63,7 @@ impl Traits {
         Traits {
             block,
             in_flight,
+            lanes: 1,
             groups: u32::MAX,
             most_group: u64::MAX,
             deferred: false,

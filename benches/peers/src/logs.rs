@@ -5,10 +5,12 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
+use ferrowal::{Durability, Options, Role};
 use okaywal::{Configuration, LogVoid, WriteAheadLog};
 use protobuf::well_known_types::BytesValue;
 use raft_engine::{Config, Engine, LogBatch, MessageExt, ReadableSize};
@@ -36,7 +38,57 @@ pub fn open(name: &str, dir: &Path, size: usize, threads: usize) -> Result<Arc<d
     match name {
         "okaywal" => Okaywal::open(dir),
         "raft-engine" => RaftEngine::open(dir, size, threads),
+        "ferrowal-os" => Ferrowal::open(dir),
         _ => Err(format!("no log is named '{name}'").into()),
+    }
+}
+
+/// ferrowal itself, without a JVM and without barriers: what is above this in a call from Java is Java's and JNI's.
+struct Ferrowal(Arc<FerrowalShared>);
+
+struct FerrowalShared {
+    log: ferrowal::Log,
+    time: AtomicI64,
+}
+
+impl Ferrowal {
+    /// Records that are kept, as in `JniCost`.
+    const KEPT: i64 = 1 << 16;
+
+    fn open(dir: &Path) -> Result<Arc<dyn Log>, Failure> {
+        let mut options = Options::new(dir.join("ferrowal"), Role::Receivers);
+        options.durability = Durability::Os;
+        options.clean_grace = Duration::ZERO;
+        let shared = FerrowalShared { log: ferrowal::Log::open(options)?, time: AtomicI64::new(0) };
+        Ok(Arc::new(Self(Arc::new(shared))))
+    }
+}
+
+impl Log for Ferrowal {
+    fn writer(&self, _: usize, record: Vec<u8>) -> Box<dyn Writer + Send> {
+        Box::new(FerrowalWriter { shared: self.0.clone(), record })
+    }
+
+    fn clean(&self) -> Result<(), Failure> {
+        // Its writers do, each time when so many records were written as are kept.
+        Ok(())
+    }
+}
+
+struct FerrowalWriter {
+    shared: Arc<FerrowalShared>,
+    record: Vec<u8>,
+}
+
+impl Writer for FerrowalWriter {
+    fn write(&mut self) -> Result<(), Failure> {
+        let FerrowalShared { log, time } = &*self.shared;
+        let time = time.fetch_add(1, Ordering::Relaxed) + 1;
+        if time % Ferrowal::KEPT == 0 {
+            log.clean(time - Ferrowal::KEPT, false)?;
+        }
+        log.append(&self.record, time)?;
+        Ok(())
     }
 }
 

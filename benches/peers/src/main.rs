@@ -2,7 +2,7 @@
 //! is told to, so that its rounds interleave with those of the rows in the JVM.
 //!
 //! ```text
-//! peers LOG DIRECTORY SIZE THREADS     LOG: raft-engine or okaywal; SIZE in bytes; an existing empty directory
+//! peers LOG DIRECTORY SIZE THREADS     LOG: raft-engine, okaywal or ferrowal-os; SIZE in bytes; an existing empty directory
 //! ```
 //!
 //! It says `ready`, and then answers each line of its standard input with one line:
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [log, dir, size, threads] = args.as_slice() else {
-        return Err("usage: peers raft-engine|okaywal DIRECTORY SIZE THREADS".into());
+        return Err("usage: peers raft-engine|okaywal|ferrowal-os DIRECTORY SIZE THREADS".into());
     };
     let (size, threads): (usize, usize) = (size.parse()?, threads.parse()?);
     let log = logs::open(log, Path::new(dir), size, threads)?;

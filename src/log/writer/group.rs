@@ -3,10 +3,15 @@
 //! One buffer holds a group from its header to its padding. Every seat owns its own part of it (`bytes` splits a
 //! buffer without copying), so records are copied side by side; encoding joins the parts again. The payload's crc is
 //! taken from the copy, once; moving a group to another segment only binds it to another place.
+//!
+//! Groups are used again once the last of their members has gone ([`Spent`]): a write allocates nothing.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use bytes::BytesMut;
@@ -17,10 +22,16 @@ use crate::{
     commit::{Copies, Gate},
     error::{Error, Result},
     format::{FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place},
+    log::RecordSource,
 };
 
 /// Frames that one group holds at most; their bookkeeping is small, but not nothing.
 const MOST_FRAMES: usize = 4096;
+
+/// Answered groups that are kept to be used again: more than are about at a time.
+const SPENT: usize = 8;
+/// Bytes that are copied before their checksum is taken.
+const CHECKED_PIECE: usize = 32 << 10;
 
 /// One group. Shared by its members, by whoever writes it, and by the machine.
 #[derive(Debug)]
@@ -47,6 +58,8 @@ struct Staged {
     /// The group's header, then, joined, the whole group.
     whole: BytesMut,
     slots: Vec<Option<Slot>>,
+    /// For each seat, where its frame begins behind the group's, and the frame's crc: since it was encoded.
+    frames: Vec<(u32, u32)>,
     /// What of the buffer was not needed.
     rest: BytesMut,
 }
@@ -62,12 +75,18 @@ struct Slot {
 }
 
 /// Where an acknowledged group lies.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Placed {
     pub(crate) place: Place,
     pub(crate) offset: u64,
-    /// For each seat, where its frame begins behind `offset`, and the frame's crc.
-    pub(crate) frames: Arc<[(u32, u32)]>,
+}
+
+/// Where an acknowledged record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlacedFrame {
+    pub(crate) place: Place,
+    pub(crate) offset: u64,
+    pub(crate) crc: u32,
 }
 
 /// What a group's header says besides what the group knows.
@@ -146,10 +165,21 @@ impl Group {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 
-    /// The answer, to be read once the gate is open.
-    pub(crate) fn answered(&self) -> Result<Placed> {
-        let slot = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.clone().unwrap_or_else(|| Err(Error::Internal("a group was let go without an answer".into())))
+    /// The answer for the record in seat `index`, to be read once the gate is open.
+    pub(crate) fn answered(&self, index: usize) -> Result<PlacedFrame> {
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Placed { place, offset } =
+            answer.unwrap_or_else(|| Err(Error::Internal("a group was let go without an answer".into())))?;
+        let lost = || Error::Internal("a record lost its place in its group".into());
+        let (at, crc) = self.staged().frames.get(index).copied().ok_or_else(lost)?;
+        Ok(PlacedFrame { place, offset: offset + u64::from(at), crc })
+    }
+
+    /// Says where the frames are that were encoded elsewhere.
+    pub(crate) fn note_frame(&self, frame: Option<(u32, u32)>) {
+        let frames = &mut self.staged().frames;
+        frames.clear();
+        frames.extend(frame);
     }
 
     /// Whether every seat was abandoned, so that nobody waits here.
@@ -169,11 +199,50 @@ impl Group {
 
     /// The buffer, whole again, when the group is answered.
     pub(crate) fn reclaim(&self) -> Option<BytesMut> {
-        let mut staged = std::mem::take(&mut *self.staged());
+        let mut staged = self.staged();
         join(&mut staged);
-        let mut whole = staged.whole;
-        whole.unsplit(staged.rest);
+        staged.slots.clear();
+        let mut whole = std::mem::take(&mut staged.whole);
+        whole.unsplit(std::mem::take(&mut staged.rest));
         (!whole.is_empty()).then_some(whole)
+    }
+
+    /// Makes a group anew of one that nobody refers to any more; `None` if somebody does.
+    fn renew(spent: &mut Arc<Group>, brief: bool) -> Option<()> {
+        // Whoever opened the gate lets go of it only when its wake-up call is over.
+        let Group { gate, copies, seats_filled, large, staged, answer } = Arc::get_mut(spent)?;
+        Arc::get_mut(gate)?.renew(brief);
+        *copies = Copies::default();
+        *seats_filled.get_mut() = 0;
+        *large = None;
+        let staged = staged.get_mut().unwrap_or_else(PoisonError::into_inner);
+        staged.slots.clear();
+        staged.frames.clear();
+        *answer.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+        Some(())
+    }
+}
+
+/// Groups that were answered, oldest first, to be used again.
+#[derive(Debug, Default)]
+pub(crate) struct Spent(VecDeque<Arc<Group>>);
+
+impl Spent {
+    /// Keeps a group whose buffer was reclaimed; its members may still be reading their answers.
+    pub(crate) fn keep(&mut self, group: &Arc<Group>) {
+        if self.0.len() < SPENT {
+            self.0.push_back(group.clone());
+        }
+    }
+
+    fn take(&mut self, brief: bool) -> Option<Arc<Group>> {
+        let mut oldest = self.0.pop_front()?;
+        if Group::renew(&mut oldest, brief).is_some() {
+            return Some(oldest);
+        }
+        // One whose members are slow to go is looked at again later.
+        self.0.push_back(oldest);
+        None
     }
 }
 
@@ -201,22 +270,23 @@ impl GroupBytes {
         }
         // The buffer is used again and again: what is not written now would carry old bytes to the device.
         staged.whole[frames_end..footprint].fill(0);
-        let mut placed = Vec::with_capacity(staged.slots.len());
+        let Staged { whole, slots, frames, .. } = staged;
+        frames.clear();
         let mut written = Written::none();
-        for slot in staged.slots.iter().flatten() {
+        for slot in slots.iter().flatten() {
             let at = slot.at as usize;
             let offset = stamp.offset + u64::from(slot.at);
             let (header, crc) =
                 FrameHeader::encode(slot.kind, slot.length, slot.time, &slot.payload, &stamp.place, offset);
-            staged.whole[at..at + FRAME_HEADER].copy_from_slice(&header);
-            placed.push((slot.at, crc));
+            whole[at..at + FRAME_HEADER].copy_from_slice(&header);
+            frames.push((slot.at, crc));
             if slot.kind == FrameKind::Record {
                 written.note(slot.length, slot.time);
             }
         }
-        let header = stamp.header((frames_end - GROUP_HEADER) as u64, placed.len() as u32, &written);
-        staged.whole[..GROUP_HEADER].copy_from_slice(&header);
-        (Placed { place: stamp.place, offset: stamp.offset, frames: placed.into() }, written)
+        let header = stamp.header((frames_end - GROUP_HEADER) as u64, frames.len() as u32, &written);
+        whole[..GROUP_HEADER].copy_from_slice(&header);
+        (Placed { place: stamp.place, offset: stamp.offset }, written)
     }
 
     /// The encoded group, from its header to the end of its padding.
@@ -247,8 +317,8 @@ pub(crate) struct Filling {
 
 impl Filling {
     /// A group with nothing in it but room for its header; `brief` if its members will not wait long.
-    pub(crate) fn new(mut buffer: BytesMut, brief: bool) -> Filling {
-        let group = Arc::new(Group::new(None, brief));
+    pub(crate) fn new(mut buffer: BytesMut, brief: bool, spent: &mut Spent) -> Filling {
+        let group = spent.take(brief).unwrap_or_else(|| Arc::new(Group::new(None, brief)));
         group.staged().whole = buffer.split_to(GROUP_HEADER);
         Filling { group, rest: buffer, used: GROUP_HEADER, seats: 0, max_time: i64::MIN }
     }
@@ -324,19 +394,19 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Where the payload goes.
-    pub(crate) fn payload(&mut self) -> &mut [u8] {
-        &mut self.data[FRAME_HEADER..FRAME_HEADER + self.length as usize]
-    }
-
-    /// The payload is in its place.
-    pub(crate) fn fill(mut self) -> (Arc<Group>, usize) {
+    /// Copies the payload into its place. Each piece is checksummed while it is still in the processor's cache.
+    pub(crate) fn fill(mut self, source: &mut dyn RecordSource) -> Result<(Arc<Group>, usize)> {
         let end = FRAME_HEADER + self.length as usize;
         let mut payload = Hasher::new();
-        payload.update(&self.data[FRAME_HEADER..end]);
+        let mut done = 0;
+        for piece in self.data[FRAME_HEADER..end].chunks_mut(CHECKED_PIECE) {
+            source.copy(done, piece)?;
+            payload.update(piece);
+            done += piece.len();
+        }
         self.data[end..].fill(0);
         self.hand_in(FrameKind::Record, payload);
-        (self.group.clone(), self.index)
+        Ok((self.group.clone(), self.index))
     }
 
     fn hand_in(&mut self, kind: FrameKind, payload: Hasher) {

@@ -5,6 +5,7 @@
 
 mod core;
 mod group;
+mod large;
 mod pool;
 pub(crate) mod segments;
 #[cfg(test)]
@@ -12,7 +13,6 @@ mod simulation;
 
 use std::{
     io::IoSlice,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,14 +22,14 @@ use std::{
 };
 
 use bytes::BytesMut;
-use crc32fast::Hasher;
 use uuid::Uuid;
 
 pub(crate) use self::core::Config;
 use self::{
     core::{Core, Op, Outcome, Reserved, Worker, Written, address},
-    group::{Group, Large, Placed, Seat, Stamp},
-    pool::{BUFFER, Pool},
+    group::{Group, Placed, Seat, Stamp},
+    large::{Target, write_large},
+    pool::Pool,
     segments::Segments,
 };
 use super::{
@@ -38,10 +38,7 @@ use super::{
 use crate::{
     commit::{Commit, Gate},
     error::{Error, Result},
-    format::{
-        FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, SegmentHeader, UNPADDED,
-        VERSION, pad_to,
-    },
+    format::{Place, SegmentHeader, UNPADDED, VERSION},
     handle::RecordHandle,
     options::{Durability, Options},
     storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
@@ -68,6 +65,7 @@ struct Shared {
     id: Identity,
     block: u32,
     align: u32,
+    lanes: usize,
     write_timeout: Duration,
     reserve_wanted: bool,
     /// Whether these failures were already told.
@@ -167,6 +165,7 @@ impl Writer {
             id,
             block: traits.block,
             align,
+            lanes: traits.lanes,
             write_timeout: options.write_timeout,
             reserve_wanted: driver && traits.reserve,
             prepare_told: AtomicBool::new(false),
@@ -284,15 +283,14 @@ impl Shared {
 
     fn append_seat(
         &self,
-        mut seat: Seat,
+        seat: Seat,
         idle: Option<u32>,
         length: u32,
         source: &mut dyn RecordSource,
     ) -> Result<RecordHandle> {
         // Others may rely on this caller to look for work; if its copy fails, or panics, one of them must.
         let successor = Successor(self);
-        source.copy(0, seat.payload())?;
-        let (group, index) = seat.fill();
+        let (group, index) = seat.fill(source)?;
         std::mem::forget(successor);
         let worker = Worker::Member(address(&group));
         self.commit.drive_after(worker, &group.gate, idle, |op| self.carry_out(op));
@@ -309,15 +307,16 @@ impl Shared {
         let mut failure = None;
         self.commit.drive(Worker::Member(address(group)), &group.gate, |op| match op {
             Op::Write { group: theirs, segment, stamp, barrier } if Arc::ptr_eq(&theirs, group) => {
-                let sequence = stamp.sequence;
-                let result =
-                    write_large(segment.as_ref(), (&stamp, barrier), large, self.align, &mut buffers, source);
+                let (segment, lanes) = (segment.as_ref(), self.lanes);
+                let target = Target { segment, stamp: &stamp, barrier, align: self.align, lanes };
+                let result = write_large(&target, large, &mut buffers, source);
                 self.say(&result);
-                let result = result.map(|(placed, written, source_failure)| {
-                    failure = source_failure;
-                    (placed, written)
+                let result = result.map(|large| {
+                    failure = large.failure;
+                    group.note_frame(large.frame);
+                    (large.placed, large.written)
                 });
-                Outcome::Written { sequence, result }
+                Outcome::Written { sequence: stamp.sequence, result }
             }
             op => self.carry_out(op),
         });
@@ -329,19 +328,14 @@ impl Shared {
     }
 
     fn handle(&self, group: &Group, index: usize, length: u32) -> Result<RecordHandle> {
-        let placed = group.answered()?;
-        let (at, crc) = placed
-            .frames
-            .get(index)
-            .copied()
-            .ok_or_else(|| Error::Internal("a record lost its place in its group".into()))?;
+        let placed = group.answered(index)?;
         Ok(RecordHandle {
             log: placed.place.log,
             writer: placed.place.writer,
             segment: placed.place.segment,
-            offset: placed.offset + u64::from(at),
+            offset: placed.offset,
             length,
-            crc,
+            crc: placed.crc,
             version: VERSION,
         })
     }
@@ -443,57 +437,4 @@ fn write_group(
     let written = segment.write(stamp.offset, &mut [IoSlice::new(bytes.encoded(stamp.footprint))], barrier);
     group.put_bytes(bytes);
     written.map(|()| placed)
-}
-
-/// Writes a record of its own group in pieces, its first piece, with both headers, last: until then nothing on the
-/// device says that there is a group. If the source fails, an empty group takes the sequence.
-fn write_large(
-    segment: &dyn SegmentWrite,
-    (stamp, barrier): (&Stamp, Barrier),
-    large: Large,
-    align: u32,
-    buffers: &mut [BytesMut; 2],
-    source: &mut dyn RecordSource,
-) -> Result<(Placed, Written, Option<Error>)> {
-    const HEAD: usize = GROUP_HEADER + FRAME_HEADER;
-    let [first, next] = buffers;
-    let length = large.length as usize;
-    let mut payload = Hasher::new();
-    let mut stage = |done: usize, into: &mut [u8]| -> Result<()> {
-        // A panic of the source is the end of its record, and not of the writer that carries it.
-        let copied = catch_unwind(AssertUnwindSafe(|| source.copy(done, into)));
-        copied.unwrap_or_else(|_| Err(Error::Source("its source panicked".into())))?;
-        payload.update(into);
-        Ok(())
-    };
-    // A record is large because it fills more than one buffer, so the pieces begin at multiples of the buffer.
-    let mut done = length.min(BUFFER - HEAD);
-    let mut failure = stage(0, &mut first[HEAD..HEAD + done]).err();
-    while done < length && failure.is_none() {
-        let n = (length - done).min(BUFFER);
-        failure = stage(done, &mut next[..n]).err();
-        if failure.is_none() {
-            let end = pad_to(n as u64, u64::from(align)) as usize;
-            next[n..end].fill(0);
-            let at = stamp.offset + (HEAD + done) as u64;
-            segment.write(at, &mut [IoSlice::new(&next[..end])], Barrier::No)?;
-            done += n;
-        }
-    }
-    let mut written = Written::none();
-    let (frames, bytes, end): (Arc<[(u32, u32)]>, _, _) = if failure.is_none() {
-        let at = stamp.offset + GROUP_HEADER as u64;
-        let (header, crc) =
-            FrameHeader::encode(FrameKind::Record, large.length, large.time, &payload, &stamp.place, at);
-        first[GROUP_HEADER..HEAD].copy_from_slice(&header);
-        written.note(large.length, large.time);
-        ([(GROUP_HEADER as u32, crc)].into(), FrameHeader::footprint(large.length), BUFFER)
-    } else {
-        let end = GroupHeader::footprint(0, align) as usize;
-        first[GROUP_HEADER..end].fill(0);
-        ([].into(), 0, end)
-    };
-    first[..GROUP_HEADER].copy_from_slice(&stamp.header(bytes, frames.len() as u32, &written));
-    segment.write(stamp.offset, &mut [IoSlice::new(&first[..end])], barrier)?;
-    Ok((Placed { place: stamp.place, offset: stamp.offset, frames }, written, failure))
 }

@@ -11,8 +11,10 @@ use crate::{
 /// The first segment of a log is this small; sizes double from here.
 const FIRST: u64 = 1 << 20;
 
-/// A segment with no more than this share of it unused keeps its size when it is sealed.
+/// A segment with no more than this share of it unused keeps its size when it is sealed,
 const KEEP_SHARE: u64 = 8;
+/// and with this one if a group did not fit.
+const KEEP_SHARE_FULL: u64 = 2;
 
 /// What may be done with a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub(crate) struct Segment {
     min_time: i64,
     max_time: i64,
     flying: u32,
+    /// Whether it was left because a group did not fit.
+    full: bool,
 }
 
 impl Segment {
@@ -78,6 +82,7 @@ impl Segment {
             min_time: i64::MAX,
             max_time: i64::MIN,
             flying: 0,
+            full: false,
         }
     }
 
@@ -188,12 +193,13 @@ impl Segments {
         self.list.push_back(Segment::new(place, Some(write), size, block));
     }
 
-    /// Ends writing to the active segment.
-    pub(crate) fn retire(&mut self) {
+    /// Ends writing to the active segment: because a group does not fit (`full`), or for its age, or for good.
+    pub(crate) fn retire(&mut self, full: bool) {
         let Some(active) = self.active_mut() else { return };
         active.state = State::Retired;
+        active.full = full;
         // One that was left nearly empty (by time) asks for smaller ones.
-        if active.end < active.size / 4 {
+        if !full && active.end < active.size / 4 {
             self.wish = (self.wish / 4).max(FIRST);
         }
     }
@@ -257,9 +263,11 @@ impl Segments {
             first: oldest,
             sealed: 0,
         };
-        // A segment that is nearly full keeps its size, to be used again; of another the rest is given back.
+        // A segment that is full keeps its size, to be used again, whatever large record it had no room for; of another
+        // the rest is given back.
         let last_block = segment.size.saturating_sub(u64::from(block)).max(segment.end);
-        let full = segment.size - segment.end.min(segment.size) <= segment.size / KEEP_SHARE;
+        let unused = segment.size - segment.end.min(segment.size);
+        let full = unused <= segment.size / if segment.full { KEEP_SHARE_FULL } else { KEEP_SHARE };
         Some((segment.place, footer, if full { last_block } else { segment.end }))
     }
 

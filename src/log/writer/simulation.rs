@@ -16,7 +16,7 @@ use super::{
     Shared, Writer,
     core::{Core, Op, Outcome, Reserved, Worker, address},
     group::{Group, Seat},
-    write_large,
+    large::{Target, write_large},
 };
 use crate::{
     Error, Options, RecordHandle, Recovery, Result, Role,
@@ -247,7 +247,7 @@ impl Run {
     /// A caller's copy is done (or fails).
     fn fill(&mut self) {
         let Some(i) = self.pick(|c| matches!(c, Caller::Copying { .. })) else { return };
-        let Caller::Copying { record, mut seat, idle } = self.callers.swap_remove(i) else { return };
+        let Caller::Copying { record, seat, idle } = self.callers.swap_remove(i) else { return };
         if self.random.percent(3) {
             // Its source threw: the seat becomes a void frame, and the record is refused.
             drop(seat);
@@ -256,8 +256,8 @@ impl Run {
             self.records[record].fate = Fate::Failed(0);
             return;
         }
-        seat.payload().copy_from_slice(&self.records[record].bytes);
-        let (group, index) = seat.fill();
+        let filled = seat.fill(&mut crate::log::Slice(&self.records[record].bytes));
+        let (group, index) = filled.expect("memory can be copied");
         self.say(|| format!("filled {record} of {}", address(&group)));
         if idle.is_some_and(|seen| group.gate.seen() == seen) {
             self.parked.insert(record, None);
@@ -407,12 +407,15 @@ impl Run {
                 let mut source = Slice(&self.records[record].bytes);
                 assert!(!source.is_empty());
                 let large = group.large.expect("large");
-                let result =
-                    write_large(segment.as_ref(), (&stamp, barrier), large, 4096, buffers, &mut source);
-                Outcome::Written {
-                    sequence: stamp.sequence,
-                    result: result.map(|(placed, written, _)| (placed, written)),
-                }
+                // One lane: with threads a seed would not replay.
+                let segment = segment.as_ref();
+                let target = Target { segment, stamp: &stamp, barrier, align: 4096, lanes: 1 };
+                let result = write_large(&target, large, buffers, &mut source);
+                let result = result.map(|large| {
+                    group.note_frame(large.frame);
+                    (large.placed, large.written)
+                });
+                Outcome::Written { sequence: stamp.sequence, result }
             }
             op => shared.carry_out(op),
         }

@@ -25,6 +25,8 @@ use crate::{
 const SPARE: &str = "spare-";
 /// Files that are kept to be used again, at least; more where more are used from one deletion to the next.
 const SPARES: usize = 8;
+/// Pieces of a large record that are written at once: what fills the devices at hand.
+const LANES: usize = 4;
 const RESERVE: &str = "reserve";
 const RESERVE_BYTES: u64 = 1 << 20;
 /// A volume that is nearly full still gives segments of this size.
@@ -179,7 +181,7 @@ impl LocalStorage {
 
 impl Storage for LocalStorage {
     fn traits(&self) -> Traits {
-        Traits::local(BLOCK, self.method().in_flight())
+        Traits { lanes: LANES, ..Traits::local(BLOCK, self.method().in_flight()) }
     }
 
     fn place(&self) -> String {

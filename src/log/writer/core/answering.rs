@@ -91,6 +91,7 @@ impl Core {
         if let Some(buffer) = group.reclaim().filter(|_| !is_mark) {
             self.pool.give(buffer);
             self.feed();
+            self.spent.keep(group);
         }
         if is_mark {
             self.mark = None;

@@ -73,7 +73,7 @@ impl Core {
             mark.frees |= frees;
             return;
         }
-        let group = Filling::new(for_a_mark(self.config.block), false).close();
+        let group = Filling::new(for_a_mark(self.config.block), false, &mut self.spent).close();
         self.mark = Some(Mark {
             queued: Queued { group, frames: 0, seats: 0, max_time: i64::MIN },
             frees,
@@ -112,7 +112,7 @@ impl Core {
         if waiting || working {
             return if self.config.prepare { Step::Idle(None) } else { self.next_chore(now) };
         }
-        self.segments.retire();
+        self.segments.retire(false);
         if let Some((place, footer, at)) = self.next_to_seal() {
             self.busy = true;
             return Step::Do(Op::Seal { place, footer, at });

@@ -27,7 +27,7 @@ use bytes::BytesMut;
 
 use self::gathering::{Gathering, Verdict, is_large};
 use super::{
-    group::{Filling, Group, Placed, Seat, Stamp, large},
+    group::{Filling, Group, Placed, Seat, Spent, Stamp, large},
     pool::Pool,
     segments::Segments,
 };
@@ -251,6 +251,7 @@ enum Phase {
 pub(crate) struct Core {
     config: Config,
     pool: Pool,
+    spent: Spent,
     space: Arc<Gate>,
     starved: bool,
     filling: Option<Filling>,
@@ -302,6 +303,7 @@ impl Core {
         Core {
             config,
             pool,
+            spent: Spent::default(),
             space: Arc::default(),
             starved: false,
             filling: None,
@@ -405,7 +407,7 @@ impl Core {
         }
         if self.filling.is_none() {
             let Some(buffer) = self.pool.take() else { return Ok(self.starve()) };
-            self.filling = Some(Filling::new(buffer, self.gathering.is_brief()));
+            self.filling = Some(Filling::new(buffer, self.gathering.is_brief(), &mut self.spent));
             self.filling_since = Some(now);
         }
         match &mut self.filling {

@@ -60,7 +60,7 @@ impl Core {
         match &self.ready {
             Ready::Creating => return Some(Step::Idle(None)),
             Ready::Segment { write, .. } if write.size() >= least => {
-                self.activate_ready();
+                self.activate_ready(footprint);
                 return None;
             }
             Ready::Segment { .. } | Ready::None => {}
@@ -75,14 +75,16 @@ impl Core {
             _ => {}
         }
         // Too small for this group, but it has an id: it takes its place, empty but for marks.
-        self.activate_ready();
+        self.activate_ready(footprint);
         Some(Step::Do(self.create(least, true)))
     }
 
-    /// Leaves the active segment for the one that is ready, if there is one.
-    fn activate_ready(&mut self) {
+    /// Leaves the active segment for the one that is ready, if there is one, for the sake of a group of this size.
+    fn activate_ready(&mut self, footprint: u64) {
         if let Ready::Segment { id, write } = std::mem::replace(&mut self.ready, Ready::None) {
-            self.segments.retire();
+            let full =
+                self.segments.active().is_some_and(|a| !a.has_room(footprint, MARK_ROOM, &self.config));
+            self.segments.retire(full);
             self.segments.activate(id, write, u64::from(self.config.block));
             self.wake_housekeeper();
         }

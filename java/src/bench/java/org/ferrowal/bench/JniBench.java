@@ -2,11 +2,14 @@ package org.ferrowal.bench;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 
+import org.ferrowal.bench.rows.Contender;
+import org.ferrowal.bench.rows.Contenders;
 import org.openjdk.jmh.profile.GCProfiler;
 import org.openjdk.jmh.results.Result;
 import org.openjdk.jmh.results.RunResult;
@@ -47,35 +50,40 @@ final class JniBench implements Callable<Integer> {
         Path directory = Files.createTempDirectory(memory, "ferrowal-bench-");
         List<String> flags = Child.java();
         Collection<RunResult> results;
+        List<Double> rust = new ArrayList<>();
         try {
+            rust.add(fromRust(directory));
             results = new Runner(new OptionsBuilder().include("\\." + JniCost.class.getSimpleName() + "\\.")
                 .forks(forks).warmupIterations(3).warmupTime(span()).measurementIterations(iterations).measurementTime(span())
                 .verbosity(VerboseMode.SILENT).addProfiler(GCProfiler.class).shouldFailOnError(true)
                 // Without the program itself and the class path, which JMH adds.
                 .jvmArgs(flags.subList(1, flags.size() - 2).toArray(new String[0]))
                 .jvmArgsAppend("-D" + JniCost.DIRECTORY + "=" + directory, "-D" + JniCost.ROW + "=" + log).build()).run();
+            rust.add(fromRust(directory));
         } finally {
             WorkFiles.delete(directory);
         }
         System.out.println();
         System.out.println("### A 1 KB write through JNI, on a tmpfs: " + log);
         System.out.println();
-        System.out.println("The storage is not stubbed out: what the kernel takes to copy the bytes into memory is in the log's "
-            + "rows, and alone in the last one.");
+        System.out.println("What Java and JNI cost is the difference between a write and the same append from Rust, without a "
+            + "JVM, on the same volume. bareWrite is the kernel's copy of the bytes alone.");
         System.out.println();
         System.out.println("| | µs | bytes allocated |");
         System.out.println("|---|---|---|");
         Verdicts verdicts = new Verdicts();
-        double bare = mean(results, "bareWrite");
+        double append = rust.stream().mapToDouble(micros -> micros).average().orElseThrow();
+        double apart = Math.abs(rust.get(0) - rust.get(1)) / 2;
+        System.out.printf(Locale.ROOT, "| append from Rust | %.3f ± %.3f | 0 |%n", append, apart);
         for (RunResult result : results) {
             Result<?> time = result.getPrimaryResult();
             Result<?> bytes = allocated(result);
             System.out.printf(Locale.ROOT, "| %s | %.3f ± %.3f | %.0f |%n", time.getLabel(), time.getScore(),
                 time.getScoreError(), bytes == null ? Double.NaN : bytes.getScore());
             if (time.getLabel().equals("writeHeap")) {
-                double score = time.getScore() - bare;
-                double spread = time.getScoreError();
-                verdicts.atMost("JNI and Java, 1 KB heap write, less the kernel's own", 0.4, " µs",
+                double score = time.getScore() - append;
+                double spread = time.getScoreError() + apart;
+                verdicts.atMost("JNI and Java, 1 KB heap write, less the same append from Rust", 0.4, " µs",
                     new Sample.Figure(score, score - spread, score + spread));
             }
             if (time.getLabel().equals("writeDirect") && bytes != null) {
@@ -91,9 +99,14 @@ final class JniBench implements Callable<Integer> {
         return TimeValue.milliseconds((long) (seconds * 1e3));
     }
 
-    private static double mean(Collection<RunResult> results, String label) {
-        return results.stream().map(RunResult::getPrimaryResult).filter(result -> result.getLabel().equals(label))
-            .findFirst().map(Result::getScore).orElse(0.0);
+    /** Microseconds of one append of a process without a JVM: before and after the JVMs' turn. */
+    private double fromRust(Path directory) throws Exception {
+        Path own = Files.createDirectory(directory.resolve("rust"));
+        try (Contender.Session session = Contenders.RUST_OS.open(own, 1 << 10, 1)) {
+            return 1e6 / session.round(3 * seconds, iterations * seconds).rate();
+        } finally {
+            WorkFiles.delete(own);
+        }
     }
 
     private static Result<?> allocated(RunResult result) {

@@ -32,6 +32,10 @@ public final class Contenders {
         "Spark's own FileBasedWriteAheadLog, standard settings. A write returns when its record is in the page cache; it "
             + "never syncs. Writers take turns (its write is synchronized).", false, Map.of());
 
+    /** ferrowal without barriers and without a JVM, to tell what Java and JNI cost. No row of the tables. */
+    public static final Contender RUST_OS = new RustLog("ferrowal-os", "ferrowal, durability=os (Rust)",
+        "The same in a process of its own, without a JVM.", false);
+
     private static final List<Contender> ALL = List.of(DEVICE, OS, FILE_BASED,
         new SparkLog("filebased-close", "Spark FileBased, closeFileAfterWrite", false,
             "The same with spark.streaming.receiver.writeAheadLog.closeFileAfterWrite=true: a file of its own for each "
@@ -44,9 +48,9 @@ public final class Contenders {
         new ChronicleLog(false),
         new RustLog("raft-engine", "raft-engine (Rust)", "TiKV's raft-engine in a process of its own, without a JVM: "
             + "write(batch, sync = true), an entry a record, a region a thread; writers share an fdatasync. Files written "
-            + "ahead and recycled, no compression, 1 GB kept."),
+            + "ahead and recycled, no compression, 1 GB kept.", true),
         new RustLog("okaywal", "okaywal (Rust)", "okaywal in a process of its own, without a JVM: an entry a record, each "
-            + "committed; writers share an fdatasync. Files of 64 MiB, reused when three quarters full."),
+            + "committed; writers share an fdatasync. Files of 64 MiB, reused when three quarters full.", true),
         new Nothing());
 
     private Contenders() {

@@ -18,13 +18,8 @@ import org.HdrHistogram.Histogram;
 import org.ferrowal.bench.BenchException;
 
 /** A log written in Rust, in a process of its own that runs a round when it is told to: {@code benches/peers}. */
-record RustLog(String id, String title, String words) implements Contender {
+record RustLog(String id, String title, String words, boolean durable) implements Contender {
     private static final long HANG_SECONDS = 120;
-
-    @Override
-    public boolean durable() {
-        return true;
-    }
 
     @Override
     public Session open(Path directory, int size, int threads) {
