@@ -118,15 +118,17 @@ fn a_clean_hides_and_deletes_what_lies_below() {
         let left = all(&log);
         assert_eq!(left.len(), 10);
         assert_eq!(left[0], record(50, 100_000));
-        let error = log.read(&handles[0]).unwrap_err();
-        assert!(matches!(error, Error::Gone { .. }), "{error}");
+        // No object goes before it is ten minutes old, and until then it can be read.
+        let kept = !common::local();
+        let error = if kept { None } else { log.read(&handles[0]).err() };
+        assert!(kept || matches!(error, Some(Error::Gone { .. })), "{error:?}");
         assert!(!segment_file(dir.path(), role, &handles[0]).exists());
         assert_eq!(log.read(&handles[55]).unwrap(), record(55, 100_000));
         log.close().unwrap();
         // Known after a restart too.
         let again = open(dir.path(), role);
         assert_eq!(all(&again).len(), 10);
-        assert!(matches!(again.read(&handles[0]).unwrap_err(), Error::Gone { .. }));
+        assert!(kept || matches!(again.read(&handles[0]).unwrap_err(), Error::Gone { .. }));
     }
 }
 
@@ -257,6 +259,9 @@ fn a_source_that_fails_leaves_a_void_and_harms_nobody() {
 
 #[test]
 fn files_are_private_to_their_owner() {
+    if !common::local() {
+        return;
+    }
     use std::os::unix::fs::PermissionsExt;
     fn check(path: &std::path::Path) {
         let mode = fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -289,6 +294,9 @@ fn an_option_out_of_range_says_what_the_range_is() {
 
 #[test]
 fn padding_is_zeros_and_never_what_a_buffer_held_before() {
+    if !common::local() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), Role::Receivers);
     log.append(&[0xff; 3500], 1).unwrap();
@@ -310,7 +318,7 @@ fn a_clean_before_the_first_write_counts_too() {
         assert_eq!(all(&log).len(), 5, "at once in this process");
         log.clean(100, true).unwrap();
         assert!(all(&log).is_empty());
-        if role == Role::Receivers {
+        if role == Role::Receivers && common::local() {
             assert!(
                 matches!(log.read(&handles[0]).unwrap_err(), Error::Gone { .. }),
                 "the dead writer was collected"
@@ -321,6 +329,9 @@ fn a_clean_before_the_first_write_counts_too() {
 
 #[test]
 fn strict_refuses_to_begin_a_scan_of_a_damaged_log() {
+    if !common::local() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), Role::Receivers);
     let handles: Vec<_> = (0..5).map(|t| log.append(&record(t, 5000), t as i64).unwrap()).collect();

@@ -15,6 +15,8 @@ mod analysis;
 mod collect;
 #[cfg(test)]
 mod faults;
+#[cfg(all(test, feature = "object-store"))]
+mod object_faults;
 mod read;
 mod recover;
 #[cfg(feature = "cli")]

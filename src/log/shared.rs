@@ -338,6 +338,7 @@ impl Shared {
         let storage = self.home.storage(which);
         let fenced = which == Which::Driver && storage.traits().fenced;
         let fence = if fenced { Some(raise(storage.as_ref(), log, writer)?) } else { None };
+        claim.taken()?;
         let scope = Scope { log, writer: None, ..Scope::default() };
         let start = (fresh, fence);
         let recovered =

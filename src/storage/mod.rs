@@ -13,6 +13,8 @@
 //! * A read error is an error. It is never reported as absence, nor as zeros.
 
 pub(crate) mod local;
+#[cfg(feature = "object-store")]
+pub(crate) mod object;
 mod poison;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
@@ -80,7 +82,10 @@ impl Traits {
 pub(crate) fn home(options: &Options) -> Result<Arc<dyn Home>> {
     match options.dir.place()? {
         Place::Local(dir) => Ok(Arc::new(local::LocalHome::new(dir, options))),
-        Place::Object(remote) => Err(absent(&remote.scheme, "does not know object stores yet")),
+        #[cfg(feature = "object-store")]
+        Place::Object(remote) => Ok(Arc::new(object::ObjectHome::new(remote, options)?)),
+        #[cfg(not(feature = "object-store"))]
+        Place::Object(remote) => Err(absent(&remote.scheme, "was built without object stores")),
         // A home whose calls Java threads carry out goes here.
         Place::Hadoop(remote) => Err(absent(&remote.scheme, "does not know HDFS yet")),
     }
@@ -141,7 +146,12 @@ pub(crate) struct Listed {
 }
 
 /// The right to write one writer's segments; given back when dropped.
-pub(crate) trait Claim: Send + Sync + Debug {}
+pub(crate) trait Claim: Send + Sync + Debug {
+    /// The log is ours now: older writers are fenced. What still shows that they live may go.
+    fn taken(&self) -> Result<()> {
+        Ok(())
+    }
+}
 
 /// One application's directory.
 pub(crate) trait Home: Send + Sync + Debug {

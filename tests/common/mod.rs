@@ -7,7 +7,10 @@ use ferrowal::{BarrierMethod, Durability, Error, Log, Options, RecordHandle, Rol
 
 /// Options for a test: no grace, small segments where asked.
 pub fn options(dir: &Path, role: Role) -> Options {
-    let mut options = Options::new(dir, role);
+    let mut options = match store() {
+        Some(store) => store.options(dir, role),
+        None => Options::new(dir, role),
+    };
     options.clean_grace = std::time::Duration::ZERO;
     options.lock_wait = std::time::Duration::ZERO;
     // All of these tests hold on every barrier: `make check-barriers`.
@@ -15,6 +18,49 @@ pub fn options(dir: &Path, role: Role) -> Options {
         options.barrier = barrier_named(&barrier);
     }
     options
+}
+
+/// A real object store that the tests are to use in place of local directories: `make check-homes`.
+pub struct Store {
+    pub endpoint: String,
+    pub bucket: String,
+    pub key: String,
+    pub secret: String,
+}
+
+/// Whether the logs of the tests are directories of this machine.
+pub fn local() -> bool {
+    store().is_none()
+}
+
+/// The store that FERROWAL_TEST_S3 names: `endpoint bucket key secret`.
+pub fn store() -> Option<Store> {
+    let said = std::env::var("FERROWAL_TEST_S3").ok()?;
+    let parts: Vec<&str> = said.split(' ').collect();
+    let [endpoint, bucket, key, secret] = parts[..] else {
+        panic!("FERROWAL_TEST_S3 is endpoint, bucket, key and secret, not {said:?}")
+    };
+    Some(Store { endpoint: endpoint.into(), bucket: bucket.into(), key: key.into(), secret: secret.into() })
+}
+
+impl Store {
+    /// Options for a log in this store, below a name that is like the directory's.
+    pub fn options(&self, dir: &Path, role: Role) -> Options {
+        let uri = format!("s3a://{}{}", self.bucket, dir.display());
+        let mut options = Options::new(uri, role);
+        options.most_put = 128 << 20;
+        for (key, value) in [
+            ("fs.s3a.endpoint", self.endpoint.as_str()),
+            ("fs.s3a.path.style.access", "true"),
+            ("fs.s3a.access.key", &self.key),
+            ("fs.s3a.secret.key", &self.secret),
+            // A mark is gone in ten seconds, and not in ten minutes.
+            ("ferrowal.test.timescale", "60"),
+        ] {
+            options.store.set(key, value);
+        }
+        options
+    }
 }
 
 /// The barrier of that name.
@@ -33,6 +79,9 @@ pub fn write_by(options: &mut Options, way: &str) {
 
 /// The ways that work where the tests have their directories. What does not is said: direct I/O is not everywhere.
 pub fn ways() -> Vec<&'static str> {
+    if !local() {
+        return vec!["fdatasync"];
+    }
     let mut ways = vec!["fdatasync", "direct", "dsync", "os"];
     ways.retain(|way| {
         let dir = tempfile::tempdir().unwrap();

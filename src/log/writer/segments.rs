@@ -133,10 +133,11 @@ impl Segments {
         self.next_id - 1
     }
 
-    /// The bug that a failed creation gives its number back: its name may be there.
-    #[cfg(any(test, feature = "simulation"))]
+    /// The number that was taken last was not used.
     pub(crate) fn give_back(&mut self, id: u64) {
-        self.next_id = id;
+        if self.next_id == id + 1 {
+            self.next_id = id;
+        }
     }
 
     pub(crate) fn low_water(&self) -> u64 {

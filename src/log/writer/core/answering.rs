@@ -27,8 +27,13 @@ impl Core {
                 flight.state = FlightState::Failed;
                 let segment = flight.stamp.place.segment;
                 // Others that were on their way to the same segment fail with it: that is one attempt, not several.
+                let submitted = flight.submitted;
                 if self.segments.poison(segment) {
                     self.note_failure(now, error);
+                    // A store was asked again and again meanwhile: that time counts.
+                    if let (true, Some(failing)) = (self.config.deferred, &mut self.failing) {
+                        failing.since = failing.since.min(submitted);
+                    }
                 }
             }
         }

@@ -178,6 +178,15 @@ impl Core {
                 self.ready = Ready::Segment { id, write: Arc::new(Poisoned::new(write)) };
                 self.prepare_after = None;
             }
+            // Nothing was made: the id is still free.
+            Err(error) if self.config.deferred && !matches!(error, Error::Fenced { .. }) => {
+                self.segments.give_back(id);
+                if urgent {
+                    self.note_failure(now, error);
+                } else {
+                    self.prepare_after = Some(now + PREPARE_RETRY);
+                }
+            }
             Err(error @ Error::Fenced { .. }) => return self.stop(error),
             Err(_) if !urgent => self.prepare_after = Some(now + PREPARE_RETRY),
             Err(error) => self.note_failure(now, error),

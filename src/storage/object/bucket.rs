@@ -1,0 +1,293 @@
+//! One store, as the log calls it: blocking, with errors of ours, and with no secret in them.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    path::Path,
+};
+use once_cell::sync::{Lazy, OnceCell};
+use tokio::runtime::Runtime;
+
+use super::clock::StoreClock;
+use crate::error::{Error, Result};
+
+/// Threads that carry requests; they wait for sockets most of the time.
+const THREADS: usize = 2;
+/// Bound on a call that reads, lists or deletes, its retries included.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a small file that was read, or was not there, is taken to be so still.
+const SMALL_KEPT: Duration = Duration::from_secs(30);
+/// A small file is smaller than this.
+const SMALL: u64 = 1 << 20;
+
+/// The threads of all stores, started with the first of them. They belong to the process: no home waits for them to end.
+static RUNTIME: Lazy<OnceCell<Runtime>> = Lazy::new(OnceCell::new);
+
+pub(super) fn runtime() -> Result<&'static Runtime> {
+    RUNTIME.get_or_try_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("ferrowal-store")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::io("start threads for", "object stores", e))
+    })
+}
+
+/// A bucket or container.
+pub(super) struct Bucket {
+    /// For messages: no secret is in it.
+    pub(super) name: String,
+    /// The same with what tells one store from another of the same name.
+    pub(super) identity: String,
+    /// Retries by itself: for what may be done twice.
+    pub(super) store: Arc<dyn ObjectStore>,
+    /// Never retries: for creations, whose unsure outcomes are settled by ourselves.
+    pub(super) once: Arc<dyn ObjectStore>,
+    pub(super) clock: Arc<StoreClock>,
+    /// What must never be shown.
+    pub(super) secrets: Vec<String>,
+    small: Mutex<HashMap<Path, (Option<Bytes>, Instant)>>,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// How a creation went, as far as its answer tells.
+#[derive(Debug)]
+pub(super) enum Created {
+    /// The store took it.
+    Yes,
+    /// The store refused the request, whatever lies there: nothing was stored.
+    Refused(Error),
+    /// It may be there or not, by us or by another: "exists" is what a retry inside of the network says, too.
+    Unsure(Error),
+}
+
+impl Bucket {
+    pub(super) fn new(
+        name: String,
+        identity: String,
+        store: Arc<dyn ObjectStore>,
+        once: Arc<dyn ObjectStore>,
+        clock: Arc<StoreClock>,
+        secrets: Vec<String>,
+    ) -> Bucket {
+        Bucket { name, identity, store, once, clock, secrets, small: Mutex::default() }
+    }
+
+    /// Runs to its end, or to the bound.
+    fn run<T>(
+        &self,
+        action: &'static str,
+        path: &Path,
+        bound: Duration,
+        work: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T> {
+        let bounded = async { tokio::time::timeout(bound, work).await };
+        match runtime()?.block_on(bounded) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(e)) => Err(self.error(action, path, &e)),
+            Err(_) => Err(self.timeout(action, path, bound)),
+        }
+    }
+
+    fn timeout(&self, action: &'static str, path: &Path, bound: Duration) -> Error {
+        let why = format!("no answer within {bound:?}");
+        Error::io(action, self.shown(path), std::io::Error::new(std::io::ErrorKind::TimedOut, why))
+    }
+
+    /// A path for messages.
+    pub(super) fn shown(&self, path: &Path) -> String {
+        format!("{}/{path}", self.name)
+    }
+
+    fn error(&self, action: &'static str, path: &Path, error: &object_store::Error) -> Error {
+        use std::io::ErrorKind;
+        let text = self.scrubbed(error);
+        let kind = match error {
+            object_store::Error::NotFound { .. } if text.contains("NoSuchBucket") => ErrorKind::Other,
+            object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+            object_store::Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                ErrorKind::PermissionDenied
+            }
+            _ => ErrorKind::Other,
+        };
+        Error::io(action, self.shown(path), std::io::Error::new(kind, text))
+    }
+
+    /// What the store says, without secrets, and without the rest of its page about it.
+    pub(super) fn scrubbed(&self, error: &object_store::Error) -> String {
+        const MOST: usize = 600;
+        let mut text = error.to_string();
+        for secret in &self.secrets {
+            text = text.replace(secret, "***");
+        }
+        if text.len() > MOST {
+            let end = (0..=MOST).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+            text.truncate(end);
+            text.push('…');
+        }
+        text
+    }
+
+    /// One attempt to make an object that must not be there yet.
+    pub(super) fn create(&self, path: &Path, bytes: Bytes, bound: Duration) -> Result<Created> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let work = self.once.put_opts(path, PutPayload::from_bytes(bytes), options);
+        let bounded = async { tokio::time::timeout(bound, work).await };
+        Ok(match runtime()?.block_on(bounded) {
+            Ok(Ok(_)) => Created::Yes,
+            Ok(Err(e)) => {
+                let ours = self.error("create", path, &e);
+                match e {
+                    object_store::Error::PermissionDenied { .. }
+                    | object_store::Error::Unauthenticated { .. }
+                    | object_store::Error::NotSupported { .. }
+                    | object_store::Error::NotImplemented { .. }
+                    | object_store::Error::InvalidPath { .. } => Created::Refused(ours),
+                    _ => Created::Unsure(ours),
+                }
+            }
+            Err(_) => Created::Unsure(self.timeout("create", path, bound)),
+        })
+    }
+
+    /// Many attempts at once, for the race test.
+    pub(super) fn create_at_once(
+        &self,
+        path: &Path,
+        bodies: Vec<Bytes>,
+    ) -> Result<Vec<object_store::Result<()>>> {
+        let attempts = bodies.into_iter().map(|body| {
+            let (store, path) = (self.once.clone(), path.clone());
+            async move {
+                let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+                store.put_opts(&path, PutPayload::from_bytes(body), options).await.map(drop)
+            }
+        });
+        let all = futures_util::future::join_all(attempts);
+        self.run("test", path, PATIENCE, async { Ok(all.await) })
+    }
+
+    /// Writes an object, over what is there.
+    pub(super) fn put(&self, path: &Path, bytes: Bytes, bound: Duration) -> Result<()> {
+        self.small.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        let work = self.store.put_opts(path, PutPayload::from_bytes(bytes), PutOptions::default());
+        self.run("write", path, bound, work).map(drop)
+    }
+
+    /// An object's bytes in `range`, as far as it goes, and its whole size. An object that ends before the range begins
+    /// gives no bytes.
+    pub(super) fn get(&self, path: &Path, range: Range<u64>, bound: Duration) -> Result<(Bytes, u64)> {
+        let started = Instant::now();
+        match self.run("read", path, bound, get(self.store.clone(), path.clone(), range.clone())) {
+            Err(e) if !e.is_not_found() && range.start > 0 => {
+                // Stores answer a range behind the end with an error, each with one of its own.
+                let size = self.head(path, bound.saturating_sub(started.elapsed()))?.size;
+                if size <= range.start { Ok((Bytes::new(), size)) } else { Err(e) }
+            }
+            other => other,
+        }
+    }
+
+    /// The same by a task of its own: to be waited for later.
+    pub(super) fn begin_get(
+        self: &Arc<Self>,
+        path: Path,
+        range: Range<u64>,
+    ) -> Result<tokio::task::JoinHandle<Result<(Bytes, u64)>>> {
+        let bucket = self.clone();
+        Ok(runtime()?.spawn(async move {
+            let work = get(bucket.store.clone(), path.clone(), range);
+            match tokio::time::timeout(PATIENCE, work).await {
+                Ok(result) => result.map_err(|e| bucket.error("read", &path, &e)),
+                Err(_) => Err(bucket.timeout("read", &path, PATIENCE)),
+            }
+        }))
+    }
+
+    pub(super) fn head(&self, path: &Path, bound: Duration) -> Result<ObjectMeta> {
+        self.run("look at", path, bound, self.store.head(path))
+    }
+
+    /// A small file, if it is there. What was read lately is not asked for again.
+    pub(super) fn small(&self, path: &Path) -> Result<Option<Bytes>> {
+        {
+            let small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((bytes, _)) = small.get(path).filter(|(_, at)| at.elapsed() < SMALL_KEPT) {
+                return Ok(bytes.clone());
+            }
+        }
+        let found = match self.get(path, 0..SMALL, PATIENCE) {
+            Ok((bytes, _)) => Some(bytes),
+            Err(e) if e.is_not_found() => None,
+            Err(e) => return Err(e),
+        };
+        let mut small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
+        small.retain(|_, (_, at)| at.elapsed() < SMALL_KEPT);
+        small.insert(path.clone(), (found.clone(), Instant::now()));
+        Ok(found)
+    }
+
+    /// Every object below a prefix, in no order.
+    pub(super) fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+        self.run("list", prefix, PATIENCE * 4, self.store.list(Some(prefix)).try_collect())
+    }
+
+    /// Those whose names come after `after`.
+    pub(super) fn list_after(&self, prefix: &Path, after: &Path) -> Result<Vec<ObjectMeta>> {
+        self.run("list", prefix, PATIENCE, self.store.list_with_offset(Some(prefix), after).try_collect())
+    }
+
+    /// The names directly below a prefix that have objects below them.
+    pub(super) fn folders(&self, prefix: &Path) -> Result<Vec<String>> {
+        let found = self.run("list", prefix, PATIENCE * 4, self.store.list_with_delimiter(Some(prefix)))?;
+        Ok(found.common_prefixes.iter().filter_map(|p| p.filename().map(str::to_owned)).collect())
+    }
+
+    /// Deletes objects, in bulk where the store can. What is absent is fine.
+    pub(super) fn delete(&self, paths: Vec<Path>) -> Result<()> {
+        let Some(first) = paths.first().cloned() else { return Ok(()) };
+        {
+            let mut small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
+            paths.iter().for_each(|p| drop(small.remove(p)));
+        }
+        let work = async {
+            let mut results = self.store.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
+            while let Some(result) = results.next().await {
+                match result {
+                    Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(())
+        };
+        self.run("delete", &first, PATIENCE * 4, work)
+    }
+}
+
+async fn get(
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    range: Range<u64>,
+) -> object_store::Result<(Bytes, u64)> {
+    let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+    let result = store.get_opts(&path, options).await?;
+    let size = result.meta.size;
+    Ok((result.bytes().await?, size))
+}

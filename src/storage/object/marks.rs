@@ -1,0 +1,158 @@
+//! Marks by which a writer shows that it lives, where no lock does.
+//!
+//! A driver's is an object of its own below `driver/alive/`, written again every five seconds, and live while it is less
+//! than twenty seconds old by the store's clock. A receiver writer's is `receivers/<uuid>/alive`, written again each
+//! minute, and its writer is gone when it is ten minutes old. Marks only tell who should wait; what keeps an older driver
+//! out is the fence.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use object_store::path::Path;
+use tokio::task::JoinHandle;
+
+use super::{
+    bucket::{Bucket, PATIENCE, runtime},
+    clock::Since,
+};
+use crate::{error::Result, storage::Claim};
+
+/// How long things take; divided by a number in tests that have less time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) driver_renewed: Duration,
+    pub(super) driver_live: Duration,
+    pub(super) writer_renewed: Duration,
+    /// Age of a mark that makes a writer gone, and of an object that may be deleted.
+    pub(super) gone: Duration,
+    /// A writer that has not renewed its mark, or looked for newer segments, for so long looks before it answers.
+    pub(super) overdue: Duration,
+}
+
+impl Times {
+    pub(super) fn divided_by(scale: u32) -> Times {
+        let scale = scale.max(1);
+        Times {
+            driver_renewed: Duration::from_secs(5) / scale,
+            driver_live: Duration::from_secs(20) / scale,
+            writer_renewed: Duration::from_secs(60) / scale,
+            gone: Duration::from_secs(600) / scale,
+            overdue: Duration::from_secs(300) / scale,
+        }
+    }
+}
+
+/// A mark that is renewed.
+#[derive(Debug)]
+pub(super) struct Mark {
+    pub(super) path: Path,
+    /// When the last renewal that worked was begun.
+    renewed: Mutex<Since>,
+    /// Whether somebody removed it, and so has taken the log over.
+    removed: AtomicBool,
+}
+
+impl Mark {
+    /// How long ago the mark was renewed.
+    pub(super) fn age(&self) -> Duration {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    pub(super) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+}
+
+/// Who holds a claim, for the message that another process prints.
+pub(super) fn signature() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("pid {} on {host}", std::process::id())
+}
+
+/// A claim: a mark, and the task that renews it until this is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    bucket: Arc<Bucket>,
+    pub(super) mark: Arc<Mark>,
+    task: JoinHandle<()>,
+    /// Marks of those whose log this was: removed when it is ours.
+    others: Vec<Path>,
+}
+
+impl Held {
+    /// Writes the mark, and keeps it new. A driver that finds its mark removed was taken over.
+    pub(super) fn new(
+        bucket: &Arc<Bucket>,
+        path: Path,
+        every: Duration,
+        removable: bool,
+        others: Vec<Path>,
+    ) -> Result<Held> {
+        let text = Bytes::from(signature() + "\n");
+        let began = Since::now();
+        bucket.put(&path, text.clone(), PATIENCE)?;
+        let mark = Arc::new(Mark {
+            path: path.clone(),
+            renewed: Mutex::new(began),
+            removed: AtomicBool::new(false),
+        });
+        let (theirs, store) = (mark.clone(), bucket.store.clone());
+        let name = bucket.shown(&path);
+        let task = runtime()?.spawn(async move {
+            use object_store::{ObjectStoreExt, PutPayload};
+            loop {
+                tokio::time::sleep(every).await;
+                let began = Since::now();
+                let renewal = async {
+                    if removable {
+                        store.head(&theirs.path).await?;
+                    }
+                    store.put(&theirs.path, PutPayload::from_bytes(text.clone())).await
+                };
+                match tokio::time::timeout(every.max(Duration::from_secs(5)), renewal).await {
+                    Ok(Ok(_)) => *theirs.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began,
+                    Ok(Err(object_store::Error::NotFound { .. })) if removable => {
+                        theirs.removed.store(true, Ordering::Release);
+                        log::warn!("the mark {name} was removed: another driver has taken this log over");
+                        return;
+                    }
+                    // It is tried again; if it stays so, the mark is overdue.
+                    Ok(Err(e)) => log::debug!("cannot renew {name}: {e}"),
+                    Err(_) => log::debug!("cannot renew {name} in time"),
+                }
+            }
+        });
+        Ok(Held { bucket: bucket.clone(), mark, task, others })
+    }
+}
+
+impl Claim for Held {
+    fn taken(&self) -> Result<()> {
+        self.bucket.delete(self.others.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.task.abort();
+        if self.mark.is_removed() {
+            return;
+        }
+        // Whoever comes next need not wait for it to grow old.
+        if let Err(e) = self.bucket.delete(vec![self.mark.path.clone()]) {
+            log::debug!("a mark stays until it is old: {e}");
+        }
+    }
+}
+
+/// A claim on what nobody can write to any more.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl Claim for Gone {}
