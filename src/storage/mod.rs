@@ -237,6 +237,11 @@ pub(crate) trait Storage: Send + Sync + Debug {
     /// Durable on return, as is every name in the directory: also without any ids.
     fn delete(&self, ids: &[u64]) -> Result<()>;
 
+    /// The same for segments to which a write or barrier failed: their files are never used again.
+    fn discard(&self, ids: &[u64]) -> Result<()> {
+        self.delete(ids)
+    }
+
     /// Lets go of files that were kept to be used again.
     fn drop_spares(&self) -> Result<()>;
 

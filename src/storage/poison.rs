@@ -1,9 +1,6 @@
 //! One failed write poisons a segment for ever, here, where no caller can forget it (the idea of redb's CheckedBackend).
 
-use std::{
-    io::IoSlice,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{io::IoSlice, sync::OnceLock};
 
 use super::{Barrier, SegmentWrite};
 use crate::{
@@ -15,12 +12,12 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Poisoned {
     inner: Box<dyn SegmentWrite>,
-    failed: AtomicBool,
+    failed: OnceLock<Error>,
 }
 
 impl Poisoned {
     pub(crate) fn new(inner: Box<dyn SegmentWrite>) -> Poisoned {
-        Poisoned { inner, failed: AtomicBool::new(false) }
+        Poisoned { inner, failed: OnceLock::new() }
     }
 }
 
@@ -30,11 +27,9 @@ impl SegmentWrite for Poisoned {
     }
 
     fn write(&self, offset: u64, bytes: &mut [IoSlice<'_>], barrier: Barrier) -> Result<()> {
-        if self.failed.load(Ordering::Acquire) {
-            let why = std::io::Error::other(
-                "an earlier write or barrier of this segment failed, and none is retried",
-            );
-            return Err(Error::io("write to", "a poisoned segment", why));
+        // The first failure's own error: whoever comes after it must know whether the volume is full.
+        if let Some(error) = self.failed.get() {
+            return Err(error.clone());
         }
         // Latched before the call and released after a success would let a second write slip past a failing first one
         // no less than this does: writes that run at once each return their own error, and none is acknowledged out
@@ -43,8 +38,8 @@ impl SegmentWrite for Poisoned {
         if planted!(RetryBarrier) && result.is_err() && barrier == Barrier::Yes {
             result = self.inner.write(offset, &mut [], barrier);
         }
-        if result.is_err() {
-            self.failed.store(true, Ordering::Release);
+        if let Err(error) = &result {
+            let _first_counts = self.failed.set(error.clone());
         }
         result
     }

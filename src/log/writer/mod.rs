@@ -197,7 +197,8 @@ impl Writer {
         let began = Instant::now();
         let deadline = began + self.shared.write_timeout;
         loop {
-            match self.shared.commit.with(|core| core.reserve(began, length, time))? {
+            // The clock is read under the lock: nobody's time is before that of whoever came first.
+            match self.shared.commit.with(|core| core.reserve(Instant::now(), length, time))? {
                 Reserved::Seat(seat, seen, look) => {
                     return self.shared.append_seat(seat, (!look).then_some(seen), length, source);
                 }
@@ -222,7 +223,7 @@ impl Writer {
             return Ok(());
         }
         gate.await_open();
-        self.shared.commit.with(Core::take_clean_error).map_or(Ok(()), Err)
+        self.shared.commit.with(|core| core.take_clean_error(&gate)).map_or(Ok(()), Err)
     }
 
     /// Every group with a smaller sequence is acknowledged.
@@ -388,8 +389,14 @@ impl Shared {
                 self.say(&result);
                 Outcome::Synced { id, low_water, threshold, result }
             }
-            Op::Delete { ids } => {
-                let result = self.storage.delete(&ids);
+            Op::Delete { ids, tainted } => {
+                // In order, oldest first.
+                let mut runs = ids.chunk_by(|a, b| tainted.contains(a) == tainted.contains(b));
+                let result =
+                    runs.try_for_each(|run| match run.first().is_some_and(|id| tainted.contains(id)) {
+                        true => self.storage.discard(run),
+                        false => self.storage.delete(run),
+                    });
                 // A file that a reader holds open keeps its space.
                 self.reader.let_go_of(&ids);
                 self.say(&result);

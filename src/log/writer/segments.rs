@@ -57,6 +57,8 @@ pub(crate) struct Segment {
     flying: u32,
     /// Whether it was left because a group did not fit.
     full: bool,
+    /// Whether a write or barrier failed here.
+    tainted: bool,
 }
 
 impl Segment {
@@ -84,6 +86,7 @@ impl Segment {
             max_time: i64::MIN,
             flying: 0,
             full: false,
+            tainted: false,
         }
     }
 
@@ -214,6 +217,7 @@ impl Segments {
         let Some(segment) = self.find(id) else { return false };
         segment.write = None;
         segment.flying = 0;
+        segment.tainted = true;
         // One that is on its way out stays so: the low-water mark is above it already.
         let new = !matches!(segment.state, State::Poisoned | State::Doomed);
         if new {
@@ -236,17 +240,25 @@ impl Segments {
         }
     }
 
-    /// The oldest segment that needs a footer, with what the footer says and where it goes.
+    /// The oldest segment that needs a footer, with what the footer says and where it goes. With `in_order`, none before
+    /// everything older is sealed: its footer says that what precedes it is durable, and without barriers only a seal makes
+    /// it so.
     pub(crate) fn next_to_seal(
         &mut self,
         durable: u64,
+        in_order: bool,
         threshold: i64,
         block: u32,
     ) -> Option<(Place, Footer, u64)> {
         let low_water = self.low_water;
         let oldest = self.first_sequence().unwrap_or(0);
         let still = |s: &Segment| s.flying == 0 || planted!(SealInFlight);
-        let segment = self.list.iter_mut().find(|s| s.state == State::Retired && still(s))?;
+        let open =
+            |s: &Segment| !matches!(s.state, State::Sealed | State::Doomed) && s.base > 0 && s.groups > 0;
+        let before =
+            if in_order { self.list.iter().find(|s| open(s)).map(|s| s.place.segment) } else { None };
+        let next = |s: &Segment| before.is_none_or(|id| s.place.segment <= id);
+        let segment = self.list.iter_mut().find(|s| s.state == State::Retired && still(s) && next(s))?;
         segment.state = State::Sealing;
         segment.write = None;
         // What is named here counts as durable, and without barriers that is not all that is acknowledged.
@@ -281,6 +293,7 @@ impl Segments {
     pub(crate) fn sealed(&mut self, id: u64, well: bool) {
         if let Some(segment) = self.find(id) {
             segment.state = if well { State::Sealed } else { State::Poisoned };
+            segment.tainted |= !well;
         }
     }
 
@@ -307,6 +320,12 @@ impl Segments {
 
     pub(crate) fn doomed(&self) -> Vec<u64> {
         self.list.iter().take_while(|s| s.state == State::Doomed).map(|s| s.place.segment).collect()
+    }
+
+    /// Those of the doomed to which a write or barrier failed: their files are not used again.
+    pub(crate) fn tainted(&self) -> Vec<u64> {
+        let doomed = self.list.iter().take_while(|s| s.state == State::Doomed);
+        doomed.filter(|s| s.tainted).map(|s| s.place.segment).collect()
     }
 
     pub(crate) fn deleted(&mut self, ids: &[u64]) {

@@ -249,6 +249,19 @@ pub(super) fn links(file: &File, path: &Path) -> Result<u64> {
     }
 }
 
+/// Whether a write to this file with `O_DIRECT` surely goes past the page cache. Some file systems take the flag and write
+/// through the cache all the same (ext4 with `data=journal`, btrfs with checksums), and then one of two writes at once may
+/// be told of the other's error. Linux 6.1 says so; before, XFS is known to do it.
+pub(super) fn writes_past_the_cache(file: &Path) -> bool {
+    const XFS: u64 = 0x5846_5342;
+    match rustix::fs::statx(CWD, file, AtFlags::empty(), StatxFlags::DIOALIGN) {
+        Ok(found) if StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::DIOALIGN) => {
+            found.stx_dio_offset_align > 0
+        }
+        _ => rustix::fs::statfs(file).is_ok_and(|s| s.f_type as u64 & 0xffff_ffff == XFS),
+    }
+}
+
 /// Bytes that an ordinary user may still take.
 pub(super) fn available(path: &Path) -> Result<u64> {
     let s = rustix::fs::statvfs(path)

@@ -28,7 +28,8 @@ impl Core {
                 let segment = flight.stamp.place.segment;
                 // Others that were on their way to the same segment fail with it: that is one attempt, not several.
                 let submitted = flight.submitted;
-                if self.segments.poison(segment) {
+                // Unless that was a sync beside them: then nothing was noted yet.
+                if self.segments.poison(segment) || self.failing.is_none() {
                     self.note_failure(now, error);
                     // A store was asked again and again meanwhile: that time counts.
                     if let (true, Some(failing)) = (self.config.deferred, &mut self.failing) {
