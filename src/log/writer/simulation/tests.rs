@@ -28,6 +28,16 @@ fn one_seed() {
     }
 }
 
+/// Runs that each found a bug, and need tens of thousands of others to find it again.
+#[test]
+fn runs_that_found_bugs_are_run_again() {
+    for seed in [27_080, 1_000_043_829, 7_013_245_525_993_764, 7_013_246_395_268_295, 7_013_237_131_416_751] {
+        if let Err(failure) = simulate(seed) {
+            panic!("{failure}");
+        }
+    }
+}
+
 #[test]
 fn a_seed_replays_exactly() {
     for seed in 0..50 {
@@ -220,7 +230,7 @@ promises! {
     class_torn_bytes_are_decoded_unchecked: UncheckedFrames, UncheckedRead;
     /// What cleaning may drop, and in which order.
     class_cleaning_drops_what_is_needed: DeleteBeforeMark, CleanByMinTime, ThresholdNotCarried, CollectTooMuch,
-        CollectWithoutNote, ThresholdOfOlderGeneration;
+        CollectWithoutNote, CollectedReadsAsDamage, EmptySegmentMustStay, ThresholdOfOlderGeneration;
     /// A footer, or the cache, is believed.
     class_the_cache_is_taken_for_the_device: RecoveryWithoutSettling, FooterOnlyProof;
 }
