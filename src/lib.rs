@@ -19,6 +19,8 @@
 //!
 //! `docs/design.md` tells how it is built and `docs/format.md` what lies on disk.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 mod commit;
 mod error;
 mod format;

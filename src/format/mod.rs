@@ -23,7 +23,7 @@ use crate::planted::planted;
 pub(crate) use block::{is_zero, pad_to};
 pub(crate) use frame::{FRAME_HEADER, FrameHeader, FrameKind};
 pub(crate) use group::{GROUP_HEADER, GroupHeader};
-pub(crate) use segment::{Footer, HeaderError, Past, SegmentHeader, decode_header};
+pub(crate) use segment::{Footer, HeaderError, Past, SegmentHeader, damaged_header, decode_header};
 
 /// The format version this release writes, and the only one it reads so far.
 pub(crate) const VERSION: u16 = 1;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::walk::{Found, GroupAt, Walk};
 use crate::{
     error::{Error, Result},
-    format::{BLOCK, Footer, HeaderError, Past, Place, SegmentHeader, decode_header},
+    format::{BLOCK, Footer, HeaderError, Past, Place, SegmentHeader, damaged_header, decode_header},
     planted::planted,
     report::Finding,
     storage::{Listed, SegmentRead, Storage},
@@ -445,7 +445,18 @@ fn guessed(
     scope: Scope,
 ) -> Result<SegmentState> {
     let (mut tried, mut nearest) = (Vec::new(), None);
-    for other in others {
+    let others: Vec<SegmentHeader> = others.collect();
+    // Most of a damaged header may be as it was. The writer's name proves itself where a checksum is bound to it; the rest
+    // counts only as far as a neighbour says the same.
+    let mut block = vec![0; BLOCK as usize];
+    let n = reader.read(0, &mut block)?;
+    let own = damaged_header(&block[..n]).map(|own| {
+        let near = others.iter().find(|o| o.generation == own.generation).or(others.first());
+        let (generation, epoch) = near.map_or((1, 0), |o| (o.generation, o.epoch));
+        let place = Place { log: scope.log, ..own.place() };
+        SegmentHeader::new(&place, generation, epoch, 0, own.block, Past::UNKNOWN)
+    });
+    for other in own.into_iter().chain(others) {
         let writer = other.place().writer;
         if tried.contains(&writer) {
             continue;

@@ -8,6 +8,7 @@
 //! | `analysis` | what a writer's segments hold: kept, void, torn, corrupt |
 //! | `recover` | opening for writing: policy, quarantine, sealing what was left open |
 //! | `scan`, `read`, `walk` | reading in order, reading by handle, going through a segment |
+//! | `survey`, `salvage` | a whole log, for tools: looking at it, and copying what is good |
 //! | `threshold`, `collect` | what may be dropped, and cleaning for dead writers |
 
 mod analysis;
@@ -16,8 +17,12 @@ mod collect;
 mod faults;
 mod read;
 mod recover;
+#[cfg(feature = "cli")]
+pub(crate) mod salvage;
 mod scan;
 mod shared;
+#[cfg(feature = "cli")]
+pub(crate) mod survey;
 mod threshold;
 mod walk;
 mod writer;

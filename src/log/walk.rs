@@ -242,6 +242,12 @@ impl Frames {
         Frames { at, end: at + group.header.length }
     }
 
+    /// Where the next frame begins.
+    #[cfg(feature = "cli")]
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
     /// The next frame; `None` behind the last. After a bad one it goes on where the next frame that checks begins.
     /// With `keep`, a record's payload is given; without, it is only checked.
     pub(crate) fn next(&mut self, window: &mut Window, place: &Place, keep: bool) -> Result<Option<Frame>> {
