@@ -110,6 +110,10 @@ mod switch {
         ActOnUnsyncedNames,
         /// A group whose frames do not check does not void what was sent again with it.
         ForgetBaseOfBadGroup,
+        /// A scan takes the rest of a writer that is being collected for damage.
+        CollectedReadsAsDamage,
+        /// A scan does not expect that a segment which was never written to may go.
+        EmptySegmentMustStay,
         /// Recovery deletes the only segment that says that a generation has begun.
         ForgetGeneration,
     }

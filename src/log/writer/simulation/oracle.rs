@@ -221,6 +221,8 @@ impl Run {
 
     /// What a power cut may take where nothing was synced.
     pub(super) fn evaporate(&mut self) {
+        // With the acknowledgements goes what they made void: a record that was refused before them may come back.
+        self.last_ack = 0;
         for record in &mut self.records {
             match record.fate {
                 Fate::Acknowledged(handle) => record.fate = Fate::Evaporated(Some(handle)),
