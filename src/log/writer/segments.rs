@@ -240,25 +240,17 @@ impl Segments {
         }
     }
 
-    /// The oldest segment that needs a footer, with what the footer says and where it goes. With `in_order`, none before
-    /// everything older is sealed: its footer says that what precedes it is durable, and without barriers only a seal makes
-    /// it so.
+    /// The oldest segment that needs a footer, with what the footer says and where it goes.
     pub(crate) fn next_to_seal(
         &mut self,
         durable: u64,
-        in_order: bool,
         threshold: i64,
         block: u32,
     ) -> Option<(Place, Footer, u64)> {
         let low_water = self.low_water;
         let oldest = self.first_sequence().unwrap_or(0);
         let still = |s: &Segment| s.flying == 0 || planted!(SealInFlight);
-        let open =
-            |s: &Segment| !matches!(s.state, State::Sealed | State::Doomed) && s.base > 0 && s.groups > 0;
-        let before =
-            if in_order { self.list.iter().find(|s| open(s)).map(|s| s.place.segment) } else { None };
-        let next = |s: &Segment| before.is_none_or(|id| s.place.segment <= id);
-        let segment = self.list.iter_mut().find(|s| s.state == State::Retired && still(s) && next(s))?;
+        let segment = self.list.iter_mut().find(|s| s.state == State::Retired && still(s))?;
         segment.state = State::Sealing;
         segment.write = None;
         // What is named here counts as durable, and without barriers that is not all that is acknowledged.

@@ -320,10 +320,6 @@ impl Storage for LocalStorage {
     fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()> {
         let path = self.path(id);
         let file = fs::open_write(&path)?;
-        // Without barriers this is the first: the footer may not be on the device before what it counts.
-        if !self.durable {
-            fs::sync_data(&file, &path)?;
-        }
         fs::write_at(&file, &path, at, &mut [IoSlice::new(footer)])?;
         fs::sync_data(&file, &path)?;
         // Only now may the tail go: a crash before leaves a footer in the place of a group, which reads the same.

@@ -133,7 +133,6 @@ impl Core {
 
     fn next_to_seal(&mut self) -> Option<(Place, Footer, u64)> {
         let durable = self.known_durable();
-        let in_order = !self.config.durable;
-        self.segments.next_to_seal(durable, in_order, self.thresholds.effective(), self.config.block)
+        self.segments.next_to_seal(durable, self.thresholds.effective(), self.config.block)
     }
 }
