@@ -172,7 +172,10 @@ fn a_salvaged_copy_is_whole_and_every_good_record_keeps_its_handle() {
         log.close().unwrap();
         if good.contains(&false) {
             damaged += 1;
-            assert_eq!(verified.status.code(), Some(1), "{told}: {}", text(&verified));
+            // Where a footer went with the last groups before it, nothing proves that those were acknowledged.
+            let said = text(&verified);
+            let known = verified.status.code() == Some(1) || said.contains("torn");
+            assert!(known, "{told}: {said}");
         }
     }
     assert!(std::env::var("FERROWAL_SEED").is_ok() || (damaged >= 10 && lost_in_all >= 20));

@@ -87,7 +87,7 @@ impl Salvage {
             }
             writeln!(
                 out,
-                "{}: {} records ({}) in {} segments; {} groups mended, {} segments made in place of missing ones",
+                "{}: {} records ({}) in {} segments; {} groups mended or replaced, {} missing segments replaced",
                 copy.display(),
                 count(done.records),
                 bytes(done.bytes),

@@ -106,6 +106,10 @@ impl SegmentHeader {
         }
     }
 
+    fn block_is_sane(&self) -> bool {
+        self.block.is_power_of_two() && (64..=1 << 20).contains(&self.block)
+    }
+
     /// Bytes of the header, and of the footer.
     pub(crate) fn ends(&self) -> u32 {
         self.block.max(BLOCK)
@@ -130,16 +134,15 @@ pub(crate) enum HeaderError {
 pub(crate) fn decode_header(block: &[u8]) -> Result<SegmentHeader, HeaderError> {
     let header: SegmentHeader = open(HEADER_MAGIC, block, |crc| crc.finalize())?;
     // A checksum says that these bytes were written, not by whom: no value may lead to a division by zero later.
-    let sane = header.block.is_power_of_two() && (64..=1 << 20).contains(&header.block);
-    if sane { Ok(header) } else { Err(HeaderError::Damaged) }
+    if header.block_is_sane() { Ok(header) } else { Err(HeaderError::Damaged) }
 }
 
 /// What a header that does not check seems to say. Nothing of it is proven: only what fits with checksums elsewhere may
 /// be believed.
 pub(crate) fn damaged_header(block: &[u8]) -> Option<SegmentHeader> {
     let header: SegmentHeader = bincode::deserialize(block.get(PREFIX..)?).ok()?;
-    let sane = header.block.is_power_of_two() && (64..=1 << 20).contains(&header.block);
-    sane.then_some(header)
+    let block = if header.block_is_sane() { header.block } else { BLOCK };
+    Some(SegmentHeader { block, ..header })
 }
 
 /// What is known of a segment once its length is fixed for ever.

@@ -40,6 +40,21 @@ pub(super) fn pairs(
     Ok(values)
 }
 
+/// Reads an array of strings.
+#[cfg(feature = "cli")]
+pub(super) fn texts(
+    env: &mut Env<'_>,
+    array: &JObjectArray<'_, JString<'_>>,
+) -> Result<Vec<String>, Failure> {
+    let mut strings = Vec::new();
+    for at in 0..array.len(env)? {
+        let string = array.get_element(env, at)?;
+        strings.push(string.try_to_string(env)?);
+        env.delete_local_ref(string);
+    }
+    Ok(strings)
+}
+
 /// Reads options. Every key must be known and every one must be there: Java sends all. Those that begin with `store.`
 /// are for the store.
 pub(super) fn options(

@@ -56,6 +56,7 @@ const _: &[NativeMethod<'_>] = &[
     native!(set_log_level(level: jint)),
     native!(await_log(millis: jlong) -> jboolean),
     native!(take_log() -> [JString]),
+    native!(tool(args: [JString]) -> jint),
 ];
 
 type Outcome<T> = Result<T, Failure>;
@@ -252,6 +253,27 @@ fn set_log_level<'local>(_: &mut Env<'local>, _: JClass<'local>, level: jint) ->
 
 fn await_log<'local>(_: &mut Env<'local>, _: JClass<'local>, millis: jlong) -> Outcome<jboolean> {
     Ok(logging::wait(Duration::from_millis(millis.max(0).cast_unsigned())))
+}
+
+/// Runs the program; its output goes to the process's own standard output and error.
+#[cfg(feature = "cli")]
+fn tool<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    args: JObjectArray<'local, JString<'local>>,
+) -> Outcome<jint> {
+    let args = convert::texts(env, &args)?.into_iter().map(std::ffi::OsString::from);
+    let name = std::ffi::OsString::from("ferrowal");
+    Ok(crate::cli::code(std::iter::once(name).chain(args)).into())
+}
+
+#[cfg(not(feature = "cli"))]
+fn tool<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    _: JObjectArray<'local, JString<'local>>,
+) -> Outcome<jint> {
+    Err(Failure::Log(Error::Config("this native library was built without the tool".into())))
 }
 
 /// Level and text of the oldest line; null where there is none.

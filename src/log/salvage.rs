@@ -76,14 +76,38 @@ pub(crate) fn salvage(part: &Part, dir: &Path) -> Result<Salvaged> {
             out += remake(analysis, segment, id, expected..upto, dir)?;
             expected = upto;
         }
-        let upto = next_base(analysis, i).unwrap_or(analysis.end).min(analysis.end);
-        let mut copy = Copy::begin(part, segment, &path, expected)?;
+        let next = analysis.segments.get(i + 1);
+        let gone = missing.last().is_some_and(|id| next.is_none_or(|s| *id < s.listed.id));
+        // The next segment's groups may be what is missing behind this one's: then they are left to it.
+        let nameless = next.is_some_and(|s| s.kept_base(analysis.end).is_none()) && !has_bad(segment);
+        let upto = match own_next(segment) {
+            Some(next) => next,
+            None if gone || nameless => 0,
+            None => next_base(analysis, i).unwrap_or(analysis.end),
+        };
+        let upto = upto.min(segment.void_from).min(analysis.end);
+        let mut copy = Copying::begin(part, segment, &path, expected)?;
         copy.groups(upto)?;
         expected = copy.expected;
         out += copy.end(analysis)?;
     }
+    out.unfilled += analysis.end.saturating_sub(expected);
     sync_dir(dir)?;
     Ok(out)
+}
+
+/// One past the last sequence of a segment, where its footer says so.
+fn own_next(segment: &SegmentState) -> Option<u64> {
+    match &segment.content {
+        Content::Sealed(f) => Some(f.next),
+        Content::Walked { footer, .. } => footer.map(|f| f.next),
+        Content::Unreadable => None,
+    }
+}
+
+/// Whether there are bytes that are no group.
+fn has_bad(segment: &SegmentState) -> bool {
+    matches!(&segment.content, Content::Walked { bad, .. } if !bad.is_empty())
 }
 
 /// The first sequence of a later segment.
@@ -189,7 +213,7 @@ fn empty_group(analysis: &Analysis, sequence: u64, base: u64) -> GroupHeader {
 }
 
 /// One segment on its way into the copy.
-struct Copy<'a> {
+struct Copying<'a> {
     analysis: &'a Analysis,
     segment: &'a SegmentState,
     reader: std::sync::Arc<dyn SegmentRead>,
@@ -213,8 +237,56 @@ enum Piece {
     Broken(GroupAt),
 }
 
-impl<'a> Copy<'a> {
-    fn begin(part: &'a Part, segment: &'a SegmentState, path: &'a Path, expected: u64) -> Result<Copy<'a>> {
+/// A frame that checks.
+#[derive(Debug, Clone, Copy)]
+struct Good {
+    at: u64,
+    end: u64,
+    /// A record's; a void frame has none.
+    time: Option<i64>,
+}
+
+/// A group that is to be made anew around frames that check.
+#[derive(Debug)]
+struct Planned {
+    start: u64,
+    frames: Vec<Good>,
+}
+
+impl Planned {
+    /// Where the next group may begin.
+    fn end(&self, block: u64) -> u64 {
+        pad_to(self.frames.last().map_or(self.start + GROUP_HEADER as u64, |f| f.end), block)
+    }
+}
+
+/// Divides frames among `most` groups at most, the first of which begins at `start`: a frame that lies right behind where
+/// a header may have been, and not right behind another frame, was most likely its group's first.
+fn split(start: u64, frames: &[Good], most: usize, block: u64) -> Vec<Planned> {
+    let mut groups = vec![Planned { start, frames: Vec::new() }];
+    for frame in frames {
+        let header = frame.at - GROUP_HEADER as u64;
+        let room = groups.len() < most;
+        if let Some(last) = groups.last_mut() {
+            let follows = last.frames.last().is_some_and(|f| f.end == frame.at);
+            let begins = header.is_multiple_of(block) && header >= last.end(block) && !follows;
+            if !(room && begins) {
+                last.frames.push(*frame);
+                continue;
+            }
+        }
+        groups.push(Planned { start: header, frames: vec![*frame] });
+    }
+    groups
+}
+
+impl<'a> Copying<'a> {
+    fn begin(
+        part: &'a Part,
+        segment: &'a SegmentState,
+        path: &'a Path,
+        expected: u64,
+    ) -> Result<Copying<'a>> {
         let analysis = &part.analysis;
         let reader = part.storage.open(segment.listed.id)?;
         let file = create(path)?;
@@ -238,7 +310,7 @@ impl<'a> Copy<'a> {
             let header = SegmentHeader::new(place, generation, segment.epoch, created, segment.block, past);
             file.write_all_at(&header.encode(), 0).map_err(failed("write", path))?;
         }
-        Ok(Copy {
+        Ok(Copying {
             analysis,
             segment,
             reader,
@@ -264,8 +336,8 @@ impl<'a> Copy<'a> {
         while let Some(found) = walk.next()? {
             let piece = match found {
                 Found::Group(group) => Piece::Good(group),
-                Found::Bad { offset, end: Some(end), .. } => match self.header_at(offset)? {
-                    Some(header) => Piece::Broken(GroupAt { offset, end, header }),
+                Found::Bad { offset, end: Some(end), .. } => match self.group_of(offset, end)? {
+                    Some(group) => Piece::Broken(group),
                     None => continue,
                 },
                 Found::Bad { .. } | Found::Footer(_) => continue,
@@ -283,8 +355,10 @@ impl<'a> Copy<'a> {
             match piece {
                 Piece::Good(group) => self.keep(&group)?,
                 Piece::Broken(group) => {
-                    let frames = group.offset + GROUP_HEADER as u64 + group.header.length;
-                    self.mend(group.offset, group.header, frames, true)?;
+                    let start = group.offset + GROUP_HEADER as u64;
+                    let end = start + group.header.length;
+                    let frames = self.good_frames(start, end)?;
+                    self.mend(group.offset, group.header, &frames, Some(end))?;
                 }
             }
             self.at = end;
@@ -292,15 +366,31 @@ impl<'a> Copy<'a> {
         }
         if self.expected < upto {
             let behind = self.segment.listed.length.saturating_sub(u64::from(self.segment.ends)).min(end);
-            self.fill(behind, upto)?;
+            // For what finds no room here there may be some in the next segment.
+            let room = behind.saturating_sub(self.at) / GroupHeader::footprint(0, self.segment.block);
+            self.fill(behind, upto.min(self.expected + room))?;
         }
         Ok(())
     }
 
-    fn header_at(&self, offset: u64) -> Result<Option<GroupHeader>> {
-        let mut bytes = [0; GROUP_HEADER];
-        let n = self.reader.read(offset, &mut bytes)?;
-        Ok(if n == GROUP_HEADER { GroupHeader::decode(&bytes, &self.segment.place, offset) } else { None })
+    /// The group that ends at `end` and has a bad frame at `frame`.
+    fn group_of(&self, frame: u64, end: u64) -> Result<Option<GroupAt>> {
+        let block = u64::from(self.segment.block);
+        let mut offset = self.at;
+        while offset < frame {
+            let mut bytes = [0; GROUP_HEADER];
+            if self.reader.read(offset, &mut bytes)? < GROUP_HEADER {
+                return Ok(None);
+            }
+            if let Some(header) = GroupHeader::decode(&bytes, &self.segment.place, offset) {
+                let ends = offset.saturating_add(GROUP_HEADER as u64).saturating_add(header.length);
+                if pad_to(ends, block) == end {
+                    return Ok(Some(GroupAt { offset, end, header }));
+                }
+            }
+            offset += block;
+        }
+        Ok(None)
     }
 
     fn note(&mut self, header: &GroupHeader) {
@@ -321,80 +411,101 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    /// Replaces the groups from the expected one up to `upto`, which were between what was written and `end`: the first
-    /// takes all frames that still check there, the others are empty.
+    /// Replaces the groups from the expected one up to `upto`, which were between what was written and `end`. Frames that
+    /// still check there stay where they are: where they lie tells where most of the groups began.
     fn fill(&mut self, end: u64, upto: u64) -> Result<()> {
+        let block = u64::from(self.segment.block);
         let unit = GroupHeader::footprint(0, self.segment.block);
-        let (missing, start) = (upto - self.expected, self.at);
-        let room = end.saturating_sub(start) / unit;
-        if room < missing {
+        let missing = upto - self.expected;
+        if missing == 0 {
+            return Ok(());
+        }
+        if end.saturating_sub(self.at) / unit < missing {
             self.done.unfilled += missing;
             self.expected = upto;
             return Ok(());
         }
-        let header = GroupHeader {
-            running_max: self.running_max,
-            ..empty_group(self.analysis, self.expected, self.base)
+        let mut frames = self.good_frames(self.at + GROUP_HEADER as u64, end)?;
+        let plan = loop {
+            let groups = split(self.at, &frames, missing as usize, block);
+            // Between the groups, and behind the last, there must be room for those of which nothing is left.
+            let ends = groups.iter().map(|g| g.end(block));
+            let starts = groups.iter().skip(1).map(|g| g.start).chain([end]);
+            let room: u64 = ends.zip(starts).map(|(end, next)| next.saturating_sub(end) / unit).sum();
+            if room + groups.len() as u64 >= missing || frames.pop().is_none() {
+                break groups;
+            }
         };
-        let mut at = self.mend(start, header, end - (missing - 1) * unit, false)?;
-        for sequence in self.expected + 1..upto {
-            let header = GroupHeader {
-                running_max: self.running_max,
-                ..empty_group(self.analysis, sequence, self.base)
-            };
-            self.write(&header.encode(&self.segment.place, at), at)?;
-            self.note(&header);
-            self.done.mended += 1;
-            at += unit;
+        let mut empty = missing.saturating_sub(plan.len() as u64);
+        let starts: Vec<u64> = plan.iter().skip(1).map(|g| g.start).chain([end]).collect();
+        for (group, next) in plan.iter().zip(starts) {
+            let mut at = self.mend(group.start, self.nothing(), &group.frames, None)?;
+            self.expected += 1;
+            while empty > 0 && at + unit <= next {
+                at = self.mend(at, self.nothing(), &[], None)?;
+                self.expected += 1;
+                empty -= 1;
+            }
+            self.at = at;
         }
-        self.at = at;
+        self.done.unfilled += upto - self.expected;
         self.expected = upto;
         Ok(())
+    }
+
+    /// The header of a group without records, for the sequence that comes next.
+    fn nothing(&self) -> GroupHeader {
+        GroupHeader { running_max: self.running_max, ..empty_group(self.analysis, self.expected, self.base) }
+    }
+
+    /// Every frame that checks from `start` up to `end`.
+    fn good_frames(&self, start: u64, end: u64) -> Result<Vec<Good>> {
+        let offset = start - GROUP_HEADER as u64;
+        let header = GroupHeader { length: end.saturating_sub(start), ..self.nothing() };
+        let mut frames = Frames::new(&GroupAt { offset, end, header });
+        let mut window = Window::new(self.reader.clone());
+        let mut good: Vec<Good> = Vec::new();
+        loop {
+            let at = frames.at();
+            let Some(frame) = frames.next(&mut window, &self.segment.place, false)? else { return Ok(good) };
+            let time = match frame {
+                Frame::Record { time, .. } => Some(time),
+                Frame::Void => None,
+                Frame::Bad { .. } => continue,
+            };
+            let gap = at - good.last().map_or(start, |g| g.end);
+            // Where no void frame fits between, it is bytes that happen to check.
+            if gap == 0 || gap >= FRAME_HEADER as u64 {
+                good.push(Good { at, end: frames.at(), time });
+            }
+        }
     }
 
     fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
         self.file.write_all_at(bytes, at).map_err(failed("write", self.path))
     }
 
-    /// Writes a group at `offset` with whatever frames check from there up to `end`; what lies between them becomes void.
-    /// With `whole`, frames reach up to `end`. Gives where the next group may begin.
-    fn mend(&mut self, offset: u64, header: GroupHeader, end: u64, whole: bool) -> Result<u64> {
-        let place = self.segment.place;
-        let mut window = Window::new(self.reader.clone());
+    /// Writes a group at `offset` with these frames; what lies between them, and up to `end` if that is given, becomes
+    /// void. Gives where the next group may begin.
+    fn mend(&mut self, offset: u64, header: GroupHeader, frames: &[Good], end: Option<u64>) -> Result<u64> {
         let start = offset + GROUP_HEADER as u64;
-        let range =
-            GroupAt { offset, end, header: GroupHeader { length: end.saturating_sub(start), ..header } };
-        let mut frames = Frames::new(&range);
         let (mut at, mut count, mut records) = (start, 0, 0);
         let (mut min_time, mut max_time) = (i64::MAX, i64::MIN);
-        loop {
-            let frame_at = frames.at();
-            let Some(frame) = frames.next(&mut window, &place, false)? else { break };
-            let time = match frame {
-                Frame::Record { time, .. } => Some(time),
-                Frame::Void => None,
-                Frame::Bad { .. } => continue,
-            };
-            let next = frames.at();
-            let gap = frame_at - at;
-            if gap > 0 && gap < FRAME_HEADER as u64 {
-                // No frame fits between them: bytes that happen to check.
-                continue;
-            }
-            if gap > 0 {
-                self.void(at, gap)?;
+        for frame in frames {
+            if frame.at > at {
+                self.void(at, frame.at - at)?;
                 count += 1;
             }
-            copy_bytes(self.reader.as_ref(), &self.file, self.path, frame_at..next)?;
+            copy_bytes(self.reader.as_ref(), &self.file, self.path, frame.at..frame.end)?;
             count += 1;
-            if let Some(time) = time {
+            if let Some(time) = frame.time {
                 records += 1;
                 min_time = min_time.min(time);
                 max_time = max_time.max(time);
             }
-            at = next;
+            at = frame.end;
         }
-        if whole && end.saturating_sub(at) >= FRAME_HEADER as u64 {
+        if let Some(end) = end.filter(|end| *end >= at + FRAME_HEADER as u64) {
             self.void(at, end - at)?;
             count += 1;
             at = end;
@@ -409,7 +520,7 @@ impl<'a> Copy<'a> {
             running_max: self.running_max.max(header.running_max).max(max_time),
             ..header
         };
-        self.write(&header.encode(&place, offset), offset)?;
+        self.write(&header.encode(&self.segment.place, offset), offset)?;
         self.note(&header);
         self.done.mended += 1;
         Ok(offset + GroupHeader::footprint(header.length, self.segment.block))

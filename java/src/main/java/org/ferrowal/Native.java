@@ -70,6 +70,9 @@ final class Native {
     /** Level and text of the oldest line, or null. */
     static native String[] takeLog();
 
+    /** Runs the program with these arguments; gives its exit code. What it prints goes to the process's own output. */
+    static native int tool(String[] args);
+
     /** Makes the exception of a failure; the native side throws it. The kinds are those of {@code src/jni/error.rs}. */
     @SuppressWarnings("unused") // called by the native side alone
     private static RuntimeException failure(int kind, String message, long first, long second) {
