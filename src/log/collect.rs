@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::Result,
     options::Recovery,
-    storage::{Home, Which},
+    storage::{Claim, Home, Storage, Which},
 };
 
 /// What is known of writers that are gone: what they left does not change, so it is looked at once.
@@ -49,6 +49,10 @@ impl Remains {
         let which = Which::Receiver(writer);
         let Some(claim) = home.claim_gone(which)? else { return Ok(()) };
         let storage = home.storage(which);
+        if home.was_removed(writer)? {
+            // It was cleaned as a whole before. What is here came late, and was never acknowledged, or was left by a crash.
+            return self.remove(home, storage.as_ref(), writer, claim);
+        }
         let analysis = analyse(storage.as_ref(), Scope { log, writer: Some(writer), ..Scope::default() })?;
         let damaged = analysis.findings.iter().any(|f| f.corrupt);
         let newest = analysis.segments.iter().map(|s| s.max_time()).max().unwrap_or(i64::MIN);
@@ -71,6 +75,16 @@ impl Remains {
         if analysis.newest > 0 {
             home.note_removed(writer)?;
         }
+        self.remove(home, storage.as_ref(), writer, claim)
+    }
+
+    fn remove(
+        &self,
+        home: &dyn Home,
+        storage: &dyn Storage,
+        writer: Uuid,
+        claim: Box<dyn Claim>,
+    ) -> Result<()> {
         let ids: Vec<u64> = storage.list()?.into_iter().map(|l| l.id).collect();
         storage.delete(&ids)?;
         home.remove_writer(writer, claim)?;

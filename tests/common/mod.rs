@@ -26,6 +26,8 @@ pub struct Store {
     pub bucket: String,
     pub key: String,
     pub secret: String,
+    /// Where a log of its own may be, if the store is.
+    pub log: String,
 }
 
 /// Whether the logs of the tests are directories of this machine.
@@ -40,7 +42,13 @@ pub fn store() -> Option<Store> {
     let [endpoint, bucket, key, secret] = parts[..] else {
         panic!("FERROWAL_TEST_S3 is endpoint, bucket, key and secret, not {said:?}")
     };
-    Some(Store { endpoint: endpoint.into(), bucket: bucket.into(), key: key.into(), secret: secret.into() })
+    Some(Store {
+        endpoint: endpoint.into(),
+        bucket: bucket.into(),
+        key: key.into(),
+        secret: secret.into(),
+        log: "/log".into(),
+    })
 }
 
 impl Store {
