@@ -228,7 +228,7 @@ fn a_process_that_was_paused_while_it_was_taken_over_is_fenced() {
     assert_eq!(old.append(1), Answer::Done);
     old.signal("-STOP");
     old.order(2);
-    // Its mark grows old, and then nothing is refused: twenty seconds, here a third of one.
+    // Its mark grows old, and then nothing is refused: twenty seconds, here three.
     let mut new = Actor::start(&store, Role::Driver, Takeover::Refuse, Duration::from_secs(3));
     let began = Instant::now();
     let mut number = 10;
@@ -342,8 +342,7 @@ fn no_secret_is_ever_shown() {
         ("bucket", server::KEY, Fault::Drop),
     ] {
         proxy.rule(move |_| fault);
-        let mut store = server.store(Some(proxy.endpoint()));
-        (store.bucket, store.key) = (bucket.into(), key.into());
+        let store = server.store_as(bucket, key, Some(proxy.endpoint()));
         let mut opts = options(&store, Role::Driver);
         opts.write_timeout = Duration::from_millis(300);
         opts.store.set("fs.s3a.session.token", "");

@@ -33,10 +33,7 @@ impl Actor {
     pub fn start(store: &Store, role: Role, takeover: Takeover, timeout: Duration) -> Actor {
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "actor", "--ignored", "--nocapture", "--quiet"])
-            .env(
-                "FERROWAL_TEST_S3",
-                format!("{} {} {} {}", store.endpoint, store.bucket, store.key, store.secret),
-            )
+            .env("FERROWAL_TEST_STORE", store.said())
             .env("FERROWAL_TEST_ACTOR", &store.log)
             .env("FERROWAL_TEST_ROLE", if role == Role::Driver { "driver" } else { "receivers" })
             .env("FERROWAL_TEST_TAKEOVER", if takeover == Takeover::Force { "force" } else { "refuse" })

@@ -69,11 +69,21 @@ impl Server {
 
     /// The store as it is, or by another endpoint.
     pub fn store(&self, endpoint: Option<String>) -> Store {
+        self.store_as("bucket", KEY, endpoint)
+    }
+
+    /// Another bucket, by another's key.
+    pub fn store_as(&self, bucket: &str, key: &str, endpoint: Option<String>) -> Store {
+        let endpoint = endpoint.unwrap_or_else(|| format!("http://{}", self.address));
+        let properties = [
+            ("fs.s3a.endpoint", endpoint.as_str()),
+            ("fs.s3a.path.style.access", "true"),
+            ("fs.s3a.access.key", key),
+            ("fs.s3a.secret.key", SECRET),
+        ];
         Store {
-            endpoint: endpoint.unwrap_or_else(|| format!("http://{}", self.address)),
-            bucket: "bucket".into(),
-            key: KEY.into(),
-            secret: SECRET.into(),
+            uri: format!("s3a://{bucket}"),
+            properties: properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             log: format!("/log-{}", self.address.port()),
         }
     }

@@ -40,7 +40,8 @@ impl Times {
         let scale = scale.max(1);
         Times {
             driver_renewed: Duration::from_secs(5) / scale,
-            driver_live: Duration::from_secs(20) / scale,
+            // Stores tell times in seconds.
+            driver_live: (Duration::from_secs(20) / scale).max(Duration::from_secs(3)),
             writer_renewed: Duration::from_secs(60) / scale,
             gone: Duration::from_secs(600) / scale,
             overdue: Duration::from_secs(300) / scale,
