@@ -103,10 +103,12 @@ pub fn act() {
     for line in std::io::stdin().lines() {
         let number: u64 = line.unwrap().parse().unwrap();
         // As Spark does after a crash: a driver that writes first would begin a new generation.
-        if !std::mem::replace(&mut looked, true) && role == Role::Driver {
-            if let Ok(scan) = log.scan() {
-                scan.for_each(drop);
-            }
+        let first = !std::mem::replace(&mut looked, true);
+        if first
+            && role == Role::Driver
+            && let Ok(scan) = log.scan()
+        {
+            scan.for_each(drop);
         }
         let answer = match log.append(&record(number, 100), number as i64) {
             Ok(_) => "done".to_owned(),

@@ -81,8 +81,8 @@ class SparkApplicationTest {
 
     /** A store that the log is to be in, and keys of it: {@code make check-homes}. Empty for a local directory. */
     private static String[] store() {
-        String said = System.getenv("FERROWAL_TEST_STORE");
-        return said == null ? new String[0] : said.trim().split(" +");
+        String said = System.getProperty("ferrowal.test.store", "").trim();
+        return said.isEmpty() ? new String[0] : said.split(" +");
     }
 
     private String logging() {
