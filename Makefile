@@ -50,7 +50,8 @@ check-objects: setup-tools
 
 .PHONY: check-spark-s3
 check-spark-s3: setup-tools
-	tests/homes/with-store s3 $(GRADLE) sparkTest35 -Ptests='.*SparkApplicationTest'
+	# As a property: a Gradle daemon has the environment that it was started with.
+	tests/homes/with-store s3 sh -c '$(GRADLE) sparkTest35 -Ptests=".*SparkApplicationTest" -Pstore="$$FERROWAL_TEST_STORE"'
 
 .PHONY: check-java
 check-java: setup-tools

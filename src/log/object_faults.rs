@@ -65,11 +65,11 @@ fn write(log: &Log, first: u64, count: u64, acknowledged: &Mutex<Vec<(u64, Recor
 
 #[test]
 fn drivers_that_take_over_from_each_other_lose_nothing() {
-    let seed = std::env::var("FERROWAL_TEST_SEED").ok().and_then(|s| s.parse().ok());
+    let seed = std::env::var("FERROWAL_SEED").ok().and_then(|s| s.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     for round in 0..3 {
         let seed = seed.wrapping_add(round);
-        println!("FERROWAL_TEST_SEED={seed}");
+        println!("FERROWAL_SEED={seed}");
         let store = Unruly::new(seed);
         let acknowledged = Mutex::new(Vec::new());
         let mut zombies: Vec<Log> = Vec::new();
