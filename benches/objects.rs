@@ -4,7 +4,7 @@
 //!
 //! Spark's `FileBasedWriteAheadLog` with `closeFileAfterWrite` writes one object for each record, one after the other: it
 //! cannot be faster than one bare PUT after the other, which is the second row of the throughput.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     thread,

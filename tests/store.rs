@@ -311,6 +311,32 @@ fn a_store_that_does_not_heed_conditions_is_refused() {
     assert!(!server.dir.path().join("data/bucket").join(&store.log[1..]).join("ferrowal.id").exists());
 }
 
+#[test]
+fn a_store_is_reached_by_tls_unless_told_otherwise() {
+    // A listener that takes whatever comes, and notes how it begins.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let begins = thread::spawn(move || {
+        use std::io::Read;
+        let mut first = [0; 3];
+        listener.accept().unwrap().0.read_exact(&mut first).unwrap();
+        first
+    });
+    let mut opts = Options::new("s3a://bucket/log", Role::Driver);
+    for (key, value) in [
+        ("fs.s3a.endpoint", address.to_string().as_str()),
+        ("fs.s3a.path.style.access", "true"),
+        ("fs.s3a.access.key", "key"),
+        ("fs.s3a.secret.key", "secret"),
+    ] {
+        opts.store.set(key, value);
+    }
+    let error = Log::open(opts).unwrap().append(b"record", 1).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    // The first bytes of a ClientHello.
+    assert_eq!(begins.join().unwrap()[..2], [0x16, 0x03]);
+}
+
 /// Every line that anybody logs.
 struct Lines(Mutex<Vec<String>>);
 
