@@ -9,6 +9,7 @@ help:
 	@echo 'make check-homes   the same promises in real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
+	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
 	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make deny: see CONTRIBUTING.md'
 	@echo 'make format  formats the Rust code'
 	@echo 'make clean   removes what was built'
@@ -26,6 +27,7 @@ check-rust: setup-tools
 	cargo test --locked
 	cargo test --locked --no-default-features
 	$(MAKE) check-barriers
+	$(MAKE) check-planted
 
 # The log's own tests once more on each barrier; the first run had the one that is the fastest here.
 .PHONY: check-barriers
@@ -52,6 +54,22 @@ check-objects: setup-tools
 check-spark-s3: setup-tools
 	# As a property: a Gradle daemon has the environment that it was started with.
 	tests/homes/with-store s3 sh -c '$(GRADLE) sparkTest35 -Ptests=".*SparkApplicationTest" -Pstore="$$FERROWAL_TEST_STORE"'
+
+# The simulator's bugs are in no library that is released: the module with their switch is found in one that is built with
+# it, and not in one that is built without.
+.PHONY: check-planted
+check-planted:
+	cargo build --locked --release
+	cargo build --locked --release --features simulation --target-dir target/simulation
+	grep -q 7planted6switch target/simulation/release/libferrowal.so
+	@if grep -q 7planted6switch target/release/libferrowal.so; then \
+	  echo 'the released library has planted bugs in it' >&2; exit 1; fi
+
+# Simulated power cuts with fresh seeds, on THREADS cores (all), for MINUTES (60).
+.PHONY: soak
+soak:
+	FERROWAL_MINUTES=$(or $(MINUTES),60) $(if $(THREADS),FERROWAL_THREADS=$(THREADS)) \
+	  cargo test --locked --release --no-default-features --lib whatever_a_power_cut -- --nocapture
 
 .PHONY: check-java
 check-java: setup-tools

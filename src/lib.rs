@@ -19,6 +19,8 @@
 //!
 //! `docs/design.md` tells how it is built and `docs/format.md` what lies on disk.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 mod commit;
 mod error;
 mod format;
@@ -28,12 +30,16 @@ mod jni;
 mod location;
 mod log;
 mod options;
+mod planted;
 mod report;
 mod storage;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use format::fuzzing;
+
+#[cfg(any(test, feature = "simulation"))]
+pub use log::simulation;
 
 pub use error::{Error, Result};
 pub use handle::RecordHandle;

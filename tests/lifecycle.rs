@@ -137,3 +137,28 @@ fn check_tells_of_a_damaged_driver_log() {
     println!("check: {checked:?}\nappend: {appended:?}\nagain: {again:?}");
     assert_eq!(checked.is_err(), appended.is_err(), "check and the first append disagree");
 }
+
+/// Spark's manual clock begins near 0, whatever was cleaned before: a new generation has a threshold of its own.
+#[test]
+fn a_fresh_start_with_an_earlier_clock_is_not_hidden_by_what_was_cleaned_before() {
+    for records_are_left in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opts = options(dir.path(), Role::Driver);
+        opts.linger = Duration::ZERO;
+        let old = Log::open(opts.clone()).unwrap();
+        old.append(b"old", 1_700_000_000_000).unwrap();
+        let threshold = 1_700_000_000_000 + i64::from(!records_are_left);
+        old.clean(threshold, true).unwrap();
+        old.close().unwrap();
+        let fresh = Log::open(opts.clone()).unwrap();
+        fresh.append(b"new", 5).unwrap();
+        assert_eq!(all(&fresh), vec![b"new".to_vec()]);
+        fresh.close().unwrap();
+        let again = Log::open(opts.clone()).unwrap();
+        assert_eq!(all(&again), vec![b"new".to_vec()]);
+        // The new clock's own threshold counts, and takes the old generation with it.
+        again.append(b"newer", 50).unwrap();
+        again.clean(10, true).unwrap();
+        assert_eq!(all(&again), vec![b"newer".to_vec()]);
+    }
+}

@@ -18,10 +18,12 @@ mod segment;
 
 use uuid::Uuid;
 
+use crate::planted::planted;
+
 pub(crate) use block::{is_zero, pad_to};
 pub(crate) use frame::{FRAME_HEADER, FrameHeader, FrameKind};
 pub(crate) use group::{GROUP_HEADER, GroupHeader};
-pub(crate) use segment::{Footer, HeaderError, Past, SegmentHeader, decode_header};
+pub(crate) use segment::{Footer, HeaderError, Past, SegmentHeader, damaged_header, decode_header};
 
 /// The format version this release writes, and the only one it reads so far.
 pub(crate) const VERSION: u16 = 1;
@@ -47,10 +49,14 @@ impl Place {
         let mut bytes = [0u8; 48];
         bytes[..16].copy_from_slice(self.log.as_bytes());
         bytes[16..32].copy_from_slice(self.writer.as_bytes());
-        bytes[32..40].copy_from_slice(&self.segment.to_le_bytes());
+        if !planted!(TrustStaleFrame) {
+            bytes[32..40].copy_from_slice(&self.segment.to_le_bytes());
+        }
         bytes[40..].copy_from_slice(&offset.to_le_bytes());
         let mut crc = crc;
-        crc.update(&bytes);
+        if !planted!(UnseededChecksum) {
+            crc.update(&bytes);
+        }
         crc.finalize()
     }
 }

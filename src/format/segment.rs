@@ -134,6 +134,14 @@ pub(crate) fn decode_header(block: &[u8]) -> Result<SegmentHeader, HeaderError> 
     if sane { Ok(header) } else { Err(HeaderError::Damaged) }
 }
 
+/// What a header that does not check seems to say. Nothing of it is proven: only what fits with checksums elsewhere may
+/// be believed.
+pub(crate) fn damaged_header(block: &[u8]) -> Option<SegmentHeader> {
+    let header: SegmentHeader = bincode::deserialize(block.get(PREFIX..)?).ok()?;
+    let sane = header.block.is_power_of_two() && (64..=1 << 20).contains(&header.block);
+    sane.then_some(header)
+}
+
 /// What is known of a segment once its length is fixed for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Footer {

@@ -20,7 +20,8 @@ use uuid::Uuid;
 use super::walk::{Found, GroupAt, Walk};
 use crate::{
     error::{Error, Result},
-    format::{BLOCK, Footer, HeaderError, Past, Place, SegmentHeader, decode_header},
+    format::{BLOCK, Footer, HeaderError, Past, Place, SegmentHeader, damaged_header, decode_header},
+    planted::planted,
     report::Finding,
     storage::{Listed, SegmentRead, Storage},
 };
@@ -87,6 +88,8 @@ pub(crate) struct Bad {
     pub(crate) detail: String,
     /// Where it ends, if it is surely of this segment: its group's header checks.
     pub(crate) end: Option<u64>,
+    /// The segment's base, as that group's header says it.
+    pub(crate) base: Option<u64>,
 }
 
 impl SegmentState {
@@ -95,13 +98,22 @@ impl SegmentState {
         matches!(self.content, Content::Sealed(_) | Content::Walked { sealed: true, .. })
     }
 
+    /// Whether nothing is in it that was ever a group, and nothing says that there was.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(&self.content, Content::Walked { groups, footer: None, ahead, .. }
+            if groups.is_empty() && ahead.low_water == 0 && ahead.first == 0)
+    }
+
     /// The sequence of the first group ever submitted here, as far as anything here proves it.
     pub(crate) fn base(&self) -> Option<u64> {
         match &self.content {
             Content::Sealed(f) => (f.base < f.next).then_some(f.base),
-            Content::Walked { groups, footer, .. } => {
-                groups.first().map(|g| g.header.base).or(footer.filter(|f| f.base < f.next).map(|f| f.base))
-            }
+            Content::Walked { groups, bad, footer, .. } => groups
+                .first()
+                .map(|g| g.header.base)
+                .or(footer.filter(|f| f.base < f.next).map(|f| f.base))
+                // A group that rotted, or was torn, still says what was sent again.
+                .or(bad.iter().find_map(|b| b.base).filter(|_| !planted!(ForgetBaseOfBadGroup))),
             Content::Unreadable => None,
         }
     }
@@ -140,11 +152,11 @@ impl SegmentState {
             says.low_water = says.low_water.max(low_water);
         };
         match &self.content {
-            Content::Sealed(f) => note(f.watermark.max(f.next), f.threshold, f.low_water),
+            Content::Sealed(f) => note(f.watermark, f.threshold, f.low_water),
             Content::Walked { groups, footer, ahead, .. } => {
                 note(0, i64::MIN, ahead.low_water);
                 groups.iter().for_each(|g| note(g.header.watermark, g.header.threshold, g.header.low_water));
-                footer.iter().for_each(|f| note(f.watermark.max(f.next), f.threshold, f.low_water));
+                footer.iter().for_each(|f| note(f.watermark, f.threshold, f.low_water));
             }
             Content::Unreadable => {}
         }
@@ -281,6 +293,7 @@ fn look_at_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<SegmentS
                 Ok(s) => drop(seen.insert(l.id, s)),
                 // Cleaned since the listing: the mark that proves it may lie in a segment that is newer than the listing.
                 Err(e) if e.is_not_found() && tries < MOST_TRIES => absent = Some(e),
+                Err(_) if planted!(ReadErrorIsAbsence) => {}
                 Err(e) => return Err(e),
             }
         }
@@ -322,7 +335,7 @@ fn look_at(storage: &dyn Storage, listed: Listed, scope: Scope) -> Result<Seen> 
 
 /// Does `work` for each of many segments, on a few threads: it waits for the device most of the time.
 fn in_parallel<T: Send>(segments: &[Listed], work: impl Fn(&Listed) -> Result<T> + Sync) -> Vec<Result<T>> {
-    let threads = (segments.len() / PER_THREAD).min(MOST_THREADS);
+    let threads = if is_simulated() { 1 } else { (segments.len() / PER_THREAD).min(MOST_THREADS) };
     if threads < 2 {
         return segments.iter().map(work).collect();
     }
@@ -348,6 +361,14 @@ fn in_parallel<T: Send>(segments: &[Listed], work: impl Fn(&Listed) -> Result<T>
     let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     let unseen = || Err(Error::Internal("a segment was not looked at".into()));
     done.into_iter().map(|result| result.unwrap_or_else(unseen)).collect()
+}
+
+/// A simulation is one thread, so that one seed decides everything.
+fn is_simulated() -> bool {
+    #[cfg(any(test, feature = "simulation"))]
+    return crate::planted::simulated_clock().is_some();
+    #[cfg(not(any(test, feature = "simulation")))]
+    return false;
 }
 
 /// Refuses a log whose newest segment is of a format that this release does not know.
@@ -391,6 +412,13 @@ fn segment(
     let found = footer(reader, &place, header.ends())?;
     let content = match found {
         Some(f) if !scope.deep => Content::Sealed(f),
+        None if planted!(FooterOnlyProof) => Content::Walked {
+            groups: Vec::new(),
+            bad: Vec::new(),
+            footer: None,
+            sealed: false,
+            ahead: Beginning::default(),
+        },
         _ => walk(reader, place, header.block, scope, found)?,
     };
     Ok(SegmentState {
@@ -417,7 +445,18 @@ fn guessed(
     scope: Scope,
 ) -> Result<SegmentState> {
     let (mut tried, mut nearest) = (Vec::new(), None);
-    for other in others {
+    let others: Vec<SegmentHeader> = others.collect();
+    // Most of a damaged header may be as it was. The writer's name proves itself where a checksum is bound to it; the rest
+    // counts only as far as a neighbour says the same.
+    let mut block = vec![0; BLOCK as usize];
+    let n = reader.read(0, &mut block)?;
+    let own = damaged_header(&block[..n]).map(|own| {
+        let near = others.iter().find(|o| o.generation == own.generation).or(others.first());
+        let (generation, epoch) = near.map_or((1, 0), |o| (o.generation, o.epoch));
+        let place = Place { log: scope.log, ..own.place() };
+        SegmentHeader::new(&place, generation, epoch, 0, own.block, Past::UNKNOWN)
+    });
+    for other in own.into_iter().chain(others) {
         let writer = other.place().writer;
         if tried.contains(&writer) {
             continue;
@@ -466,20 +505,24 @@ fn walk(
     footer: Option<Footer>,
 ) -> Result<Content> {
     // What a footer fixes was durable before it was written.
-    if scope.settle && footer.is_none() {
+    if scope.settle && footer.is_none() && !planted!(RecoveryWithoutSettling) {
         reader.settle()?;
     }
     let walk = Walk::new(reader.clone(), place, block, true)?;
     let mut walk = walk.until(footer.map_or(u64::MAX, |f| f.end));
     let (mut groups, mut bad, mut end, mut ahead) = (Vec::new(), Vec::new(), None, Beginning::default());
-    while let Some(found) = walk.next()? {
+    let next = |walk: &mut Walk| match walk.next() {
+        Err(_) if planted!(TruncateOnReadError) => Ok(None),
+        found => found,
+    };
+    while let Some(found) = next(&mut walk)? {
         match found {
             Found::Group(g) if scope.limit.is_some_and(|l| g.header.sequence >= l) => {
                 ahead.low_water = ahead.low_water.max(g.header.low_water);
                 ahead.first = ahead.first.max(g.header.first);
             }
             Found::Group(g) => groups.push(g),
-            Found::Bad { offset, detail, end } => bad.push(Bad { offset, detail, end }),
+            Found::Bad { offset, detail, end, base } => bad.push(Bad { offset, detail, end, base }),
             Found::Footer(f) => end = Some(f),
         }
     }
@@ -502,7 +545,10 @@ impl Analysis {
         for segment in &self.segments {
             let says = segment.says(scope.limit);
             watermark = watermark.max(says.watermark);
-            self.threshold = self.threshold.max(says.threshold);
+            // A fresh start may have another clock: what was cleaned by the old one says nothing of the new records.
+            if segment.generation == self.generation || planted!(ThresholdOfOlderGeneration) {
+                self.threshold = self.threshold.max(says.threshold);
+            }
             self.low_water = self.low_water.max(says.low_water);
         }
         let low_water = self.low_water;
@@ -511,7 +557,9 @@ impl Analysis {
         let mut void_from = u64::MAX;
         for segment in self.segments.iter_mut().rev() {
             segment.void_from = void_from;
-            void_from = segment.base().map_or(void_from, |b| b.min(void_from));
+            if !planted!(ForgetVoid) {
+                void_from = segment.base().map_or(void_from, |b| b.min(void_from));
+            }
         }
         self.find_end(watermark, scope);
     }
@@ -541,7 +589,9 @@ impl Analysis {
                 findings.push(self.finding(id, 0, true, "the segment's header does not check".into()));
             }
             if let Content::Sealed(f) = &segment.content {
-                let (first, next) = (f.base, f.next.min(segment.void_from));
+                // Of what is newer than the look the rest may not be seen, so this part is not, either.
+                let upto = scope.limit.unwrap_or(u64::MAX);
+                let (first, next) = (f.base, f.next.min(segment.void_from).min(upto));
                 if first < next {
                     if first > expected && end.is_none() {
                         findings.push(self.gap((last, id), (expected, first), watermark, &mut end));
@@ -563,8 +613,13 @@ impl Analysis {
                 last = (id, group.end);
             }
         }
-        if end.is_none() && watermark > expected && scope.limit.is_none_or(|l| l > expected) {
-            let upto = scope.limit.map_or(watermark, |l| l.min(watermark));
+        let named = self.segments.iter().filter(current).filter_map(|s| match &s.content {
+            Content::Walked { footer: Some(f), .. } if f.base < f.next => Some(f.next.min(s.void_from)),
+            _ => None,
+        });
+        let named = named.max().unwrap_or(0).max(watermark);
+        if end.is_none() && named > expected && scope.limit.is_none_or(|l| l > expected) {
+            let upto = scope.limit.map_or(named, |l| l.min(named));
             findings.push(self.gap((last, u64::MAX), (expected, upto), watermark, &mut end));
             expected = upto;
         }
@@ -616,7 +671,14 @@ impl Analysis {
         watermark: u64,
         end: &mut Option<u64>,
     ) -> Finding {
-        let corrupt = watermark > from;
+        // Without barriers a footer says of its own groups that they are durable, and of earlier ones nothing.
+        let sealed = |s: &SegmentState| match &s.content {
+            Content::Sealed(f) | Content::Walked { footer: Some(f), .. } => {
+                (f.base..f.next.min(s.void_from)).contains(&from)
+            }
+            _ => false,
+        };
+        let corrupt = watermark > from || self.segments.iter().any(sealed);
         if !corrupt {
             *end = Some(from);
         }

@@ -14,7 +14,8 @@ use super::{
 use crate::{
     error::Result,
     options::Recovery,
-    storage::{Claim, Home, Storage, Which},
+    planted::planted,
+    storage::{Claim, Home, Which},
 };
 
 /// What is known of writers that are gone: what they left does not change, so it is looked at once.
@@ -49,12 +50,12 @@ impl Remains {
         let which = Which::Receiver(writer);
         let Some(claim) = home.claim_gone(which)? else { return Ok(()) };
         let storage = home.storage(which);
-        if home.was_removed(writer)? {
-            // It was cleaned as a whole before. What is here came late, and was never acknowledged, or was left by a crash.
-            return self.remove(home, storage.as_ref(), writer, claim);
-        }
         let analysis = analyse(storage.as_ref(), Scope { log, writer: Some(writer), ..Scope::default() })?;
         let damaged = analysis.findings.iter().any(|f| f.corrupt);
+        // What a collector left that was cut short in the middle of deleting looks damaged, and is not.
+        if damaged && home.was_removed(writer)? {
+            return self.remove(home, writer, claim);
+        }
         let newest = analysis.segments.iter().map(|s| s.max_time()).max().unwrap_or(i64::MIN);
         let newest = (!damaged).then_some(newest);
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(writer, newest);
@@ -63,7 +64,7 @@ impl Remains {
                 "the dead writer {writer} left damage, and is kept: nothing of it is deleted; once no batch needs its records any more, its directory (receivers/{writer}) may be removed by hand"
             );
         }
-        if newest.is_none_or(|t| t >= threshold) {
+        if newest.is_none_or(|t| t >= threshold) && !planted!(CollectTooMuch) {
             return Ok(());
         }
         if !analysis.findings.is_empty() {
@@ -72,19 +73,15 @@ impl Remains {
             recover(home, storage.as_ref(), which, Recovery::Default, scope, (false, None))?;
         }
         // A directory that never held a segment never held a record: its writer may even be about to begin.
-        if analysis.newest > 0 {
+        if analysis.newest > 0 && !planted!(CollectWithoutNote) {
             home.note_removed(writer)?;
         }
-        self.remove(home, storage.as_ref(), writer, claim)
+        self.remove(home, writer, claim)
     }
 
-    fn remove(
-        &self,
-        home: &dyn Home,
-        storage: &dyn Storage,
-        writer: Uuid,
-        claim: Box<dyn Claim>,
-    ) -> Result<()> {
+    /// Removes a dead writer that is noted as removed.
+    fn remove(&self, home: &dyn Home, writer: Uuid, claim: Box<dyn Claim>) -> Result<()> {
+        let storage = home.storage(Which::Receiver(writer));
         let ids: Vec<u64> = storage.list()?.into_iter().map(|l| l.id).collect();
         storage.delete(&ids)?;
         home.remove_writer(writer, claim)?;

@@ -645,3 +645,34 @@ fn a_clean_frees_space_though_waiting_writes_took_all_memory() {
         assert!(result.is_ok(), "the clean could not write its mark");
     }
 }
+
+#[test]
+fn invariant_6_no_lock_is_held_while_storage_works() {
+    let bench = Bench::new();
+    bench.plan.prepares.store(true, Ordering::Relaxed);
+    let mut options = bench.options();
+    options.segment_size = 1 << 20;
+    let log = Arc::new(bench.open_with(options));
+    log.append(b"first", 0).unwrap();
+    let (seen, asked) = (Arc::new(Mutex::new(Vec::new())), Arc::downgrade(&log));
+    let kinds = seen.clone();
+    bench.rule(move |event| {
+        // Whoever asks the machine something while storage works is answered.
+        if let Some(log) = asked.upgrade() {
+            let (told, heard) = mpsc::channel();
+            thread::spawn(move || told.send(log.shared.waiting().is_some()));
+            let answered = heard.recv_timeout(Duration::from_secs(20));
+            kinds.lock().unwrap().push((std::mem::discriminant(&event), answered.is_ok()));
+        }
+        None
+    });
+    for t in 0..40 {
+        log.append(&vec![1; 100_000], t).unwrap();
+    }
+    log.append(&vec![2; 5 << 20], 41).unwrap();
+    log.clean(20, true).unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(seen.iter().all(|(_, answered)| *answered), "the lock is held while storage works");
+    let kinds: std::collections::HashSet<_> = seen.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds.len(), 4, "create, write, seal and delete");
+}

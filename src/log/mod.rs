@@ -8,6 +8,7 @@
 //! | `analysis` | what a writer's segments hold: kept, void, torn, corrupt |
 //! | `recover` | opening for writing: policy, quarantine, sealing what was left open |
 //! | `scan`, `read`, `walk` | reading in order, reading by handle, going through a segment |
+//! | `survey`, `salvage` | a whole log, for tools: looking at it, and copying what is good |
 //! | `threshold`, `collect` | what may be dropped, and cleaning for dead writers |
 
 mod analysis;
@@ -18,11 +19,18 @@ mod faults;
 mod object_faults;
 mod read;
 mod recover;
+#[cfg(feature = "cli")]
+pub(crate) mod salvage;
 mod scan;
 mod shared;
+#[cfg(feature = "cli")]
+pub(crate) mod survey;
 mod threshold;
 mod walk;
 mod writer;
+
+#[cfg(any(test, feature = "simulation"))]
+pub use writer::simulation;
 
 use std::{
     sync::{
@@ -107,6 +115,18 @@ impl Log {
         options.validate()?;
         Ok(Log {
             shared: shared::acquire(options)?,
+            closed: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            goes_on: AtomicBool::new(false),
+        })
+    }
+
+    /// The same in a home of any kind, shared with nobody.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn open_in(options: Options, home: Arc<dyn crate::storage::Home>) -> Result<Log> {
+        options.validate()?;
+        Ok(Log {
+            shared: Arc::new(Shared::with_home(options, home)),
             closed: AtomicBool::new(false),
             used: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
@@ -251,6 +271,8 @@ impl Drop for Log {
 
 /// Memory for a record of up to 2 GiB, or an error where there is none.
 fn zeroed(length: usize) -> Result<Vec<u8>> {
+    #[cfg(any(test, feature = "simulation"))]
+    crate::planted::within_bounds(length);
     let mut bytes = Vec::new();
     let got = bytes.try_reserve_exact(length);
     got.map_err(|_| Error::io("find memory for", "a record", std::io::ErrorKind::OutOfMemory.into()))?;
@@ -260,6 +282,10 @@ fn zeroed(length: usize) -> Result<Vec<u8>> {
 
 /// Milliseconds since 1970, for people to read: never compared with a record's time.
 fn wall_clock() -> u64 {
+    #[cfg(any(test, feature = "simulation"))]
+    if let Some(now) = crate::planted::simulated_clock() {
+        return now;
+    }
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))

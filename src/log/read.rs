@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     format::{FRAME_HEADER, FrameHeader, FrameKind, Place},
     handle::RecordHandle,
+    planted::planted,
     storage::{Home, SegmentRead, Storage, Which},
 };
 
@@ -160,6 +161,9 @@ impl At<'_> {
                 && f.crc == h.crc
                 && f.check(&head, into, &place, h.offset)
         };
+        if planted!(UncheckedRead) {
+            return Ok(read == FRAME_HEADER + into.len());
+        }
         Ok(read == FRAME_HEADER + into.len() && FrameHeader::decode(&head).is_some_and(checks))
     }
 

@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     format::{BLOCK, Footer, Past, Place, SegmentHeader, decode_header},
     options::Recovery,
+    planted::planted,
     report::RecoveryReport,
     storage::{Home, Preallocate, SegmentWrite, Space, Storage, Which},
 };
@@ -103,6 +104,11 @@ pub(crate) fn recover(
     {
         return Err(corruption);
     }
+    // Whoever was killed may have left names that are not durable yet, and what follows rests on what was found under
+    // them: a low-water mark must not be lost after what lies below it.
+    if !planted!(ActOnUnsyncedNames) {
+        storage.delete(&[])?;
+    }
     // A crash between the mark and the deletes leaves what nobody else would look at again.
     let below: Vec<u64> =
         storage.list()?.into_iter().map(|l| l.id).filter(|id| *id < analysis.low_water).collect();
@@ -111,7 +117,11 @@ pub(crate) fn recover(
     }
     let mut report = summarize(&analysis);
     let mut recovered = Vec::new();
-    let latest = analysis.segments.iter().map(SegmentState::max_time).max().unwrap_or(i64::MIN);
+    // A threshold that was carried without any record left is of the old clock, too.
+    let begins = fresh && (analysis.has_records() || analysis.threshold > i64::MIN);
+    let counts = |s: &SegmentState| s.generation == analysis.generation && !begins;
+    let current = analysis.segments.iter().filter(|s| counts(s));
+    let latest = current.map(SegmentState::max_time).max().unwrap_or(i64::MIN);
     // Prepared ahead of need, and never written to, not even by an earlier recovery. Only those behind everything else
     // go: a later segment's header may say that there was one before it.
     // Nothing goes where segments may be fences.
@@ -119,12 +129,17 @@ pub(crate) fn recover(
     let used = analysis.segments.iter().rposition(|s| !is_unused(&analysis, s)).map_or(0, |i| i + 1);
     let (rest, behind) = analysis.segments.split_at(used);
     let says = |segments: &[SegmentState]| {
-        let all = segments.iter().map(|s| s.says(None));
-        all.fold((0, i64::MIN), |(l, t), says| (says.low_water.max(l), says.threshold.max(t)))
+        // A threshold counts in its own generation only.
+        let threshold = |s: &SegmentState, t| if s.generation == analysis.generation { t } else { i64::MIN };
+        let all = segments.iter().map(|s| (s.says(None).low_water, threshold(s, s.says(None).threshold)));
+        all.fold((0, i64::MIN), |(l, t), (low_water, threshold)| (low_water.max(l), threshold.max(t)))
     };
     let (told, more) = (says(rest), says(behind));
     // What was cleaned must stay explained, be it by an empty segment.
-    let needed = keep_all || more.0 > told.0 || more.1 > told.1;
+    let newest = |segments: &[SegmentState]| segments.iter().map(|s| s.generation).max().unwrap_or(1);
+    // Nor does a generation that has begun give way to the one before, whose records were set aside.
+    let begun = newest(behind) > newest(rest) && !planted!(ForgetGeneration);
+    let needed = keep_all || more.0 > told.0 || more.1 > told.1 || begun;
     let unused: Vec<u64> =
         if needed { Vec::new() } else { behind.iter().rev().map(|s| s.listed.id).collect() };
     let (epoch, raised) = match fence {
@@ -138,11 +153,12 @@ pub(crate) fn recover(
     {
         settle_segment(home, storage, which, &analysis, segment, &mut report)?;
         let size = segment.listed.length;
-        let counts = segment.generation == analysis.generation && !(fresh && analysis.has_records());
-        let base = if counts { segment.kept_base(analysis.end).unwrap_or(0) } else { 0 };
+        let base = if counts(segment) { segment.kept_base(analysis.end).unwrap_or(0) } else { 0 };
         // Nobody knows the times in a segment that cannot be read: it stays as long as anything that is here now.
         let max_time = match segment.content {
             Content::Unreadable => latest,
+            // Times of an older generation may be of another clock, and are never compared: the first clean takes it.
+            _ if !counts(segment) => i64::MIN,
             _ => segment.max_time(),
         };
         recovered.push(Segment::recovered(segment.place, size, max_time, base));
@@ -150,8 +166,14 @@ pub(crate) fn recover(
     // The newest first, each durably, for the same reason.
     unused.iter().try_for_each(|id| storage.delete(&[*id]))?;
     let mut generation = analysis.generation;
-    if fresh && analysis.has_records() {
+    let mut threshold = analysis.threshold;
+    if begins {
         generation += 1;
+        if !planted!(ThresholdOfOlderGeneration) {
+            threshold = i64::MIN;
+        }
+    }
+    if begins && report.records > 0 {
         report.set_aside += report.records;
         log::warn!(
             "{}: a fresh start on a log with older records: {} records of generation {} are set aside; they are never replayed, and cleaned in time",
@@ -178,7 +200,7 @@ pub(crate) fn recover(
         sequence: analysis.end,
         generation,
         epoch,
-        threshold: analysis.threshold,
+        threshold,
         low_water: analysis.low_water,
         ready: raised.and_then(|(id, segment)| Some((id, segment?))),
         report,
@@ -266,7 +288,7 @@ fn settle_segment(
         }
     };
     // A footer that a crash left untruncated is neither.
-    if let (Some((from, to)), None) = (behind, footer) {
+    if let (Some((from, to)), None, false) = (behind, footer, planted!(RecoveryDeletesEvidence)) {
         report.torn_bytes += to - from;
         match set_aside(home, storage, which, segment, from, to, report) {
             Ok(()) => {}

@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     format::{BLOCK, decode_header},
     options::Recovery,
+    planted::planted,
     report::RecoveryReport,
     storage::Storage,
 };
@@ -149,6 +150,11 @@ impl Writer {
         if analysis.segments.is_empty() && analysis.newest == 0 {
             return Ok(None);
         }
+        // Segments that are missing since a collector was cut short are no damage: the writer was cleaned as a whole.
+        let damaged = analysis.corruptions().next().is_some() && !planted!(CollectedReadsAsDamage);
+        if damaged && (source.removed)()? {
+            return Ok(None);
+        }
         let mut report = summarize(&analysis);
         report.took = started.elapsed();
         log::debug!("{report}");
@@ -207,6 +213,8 @@ impl Writer {
                     let walk = walk.until(state.groups_end());
                     self.segment = Some((state, walk));
                 }
+                // Prepared and never written to: its writer was closed meanwhile.
+                Err(e) if e.is_not_found() && state.is_empty() && !planted!(EmptySegmentMustStay) => {}
                 Err(e) if e.is_not_found() && self.was_cleaned(state.listed.id)? => {
                     // What it held is no gap.
                     self.expected = None;

@@ -16,7 +16,7 @@ pub(crate) mod local;
 #[cfg(feature = "object-store")]
 pub(crate) mod object;
 mod poison;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
 
 use std::{fmt::Debug, io::IoSlice, sync::Arc, time::Duration};
@@ -234,8 +234,13 @@ pub(crate) trait Storage: Send + Sync + Debug {
     fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()>;
 
     /// Deletes segments, in this order, or keeps their files to be used again by `create`. What is absent is fine.
-    /// Durable on return.
+    /// Durable on return, as is every name in the directory: also without any ids.
     fn delete(&self, ids: &[u64]) -> Result<()>;
+
+    /// The same for segments to which a write or barrier failed: their files are never used again.
+    fn discard(&self, ids: &[u64]) -> Result<()> {
+        self.delete(ids)
+    }
 
     /// Lets go of files that were kept to be used again.
     fn drop_spares(&self) -> Result<()>;

@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Result},
     format::{FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place},
     log::RecordSource,
+    planted::planted,
 };
 
 /// Frames that one group holds at most; their bookkeeping is small, but not nothing.
@@ -120,8 +121,8 @@ impl Stamp {
             max_time: if any { written.max_time } else { 0 },
             running_max: self.running_max,
             watermark: self.watermark,
-            threshold: self.threshold,
-            low_water: self.low_water,
+            threshold: if planted!(ThresholdNotCarried) { i64::MIN } else { self.threshold },
+            low_water: if planted!(LowWaterNotCarried) { 0 } else { self.low_water },
             base: self.base,
             first: self.first,
         };

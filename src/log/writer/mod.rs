@@ -8,8 +8,8 @@ mod group;
 mod large;
 mod pool;
 pub(crate) mod segments;
-#[cfg(test)]
-mod simulation;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 
 use std::{
     io::IoSlice,
@@ -41,6 +41,7 @@ use crate::{
     format::{Place, SegmentHeader, UNPADDED, VERSION},
     handle::RecordHandle,
     options::{Durability, Options},
+    planted::planted,
     storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
 };
 
@@ -65,6 +66,7 @@ struct Shared {
     id: Identity,
     block: u32,
     align: u32,
+    durable: bool,
     lanes: usize,
     write_timeout: Duration,
     reserve_wanted: bool,
@@ -165,6 +167,7 @@ impl Writer {
             id,
             block: traits.block,
             align,
+            durable,
             lanes: traits.lanes,
             write_timeout: options.write_timeout,
             reserve_wanted: driver && traits.reserve,
@@ -194,7 +197,8 @@ impl Writer {
         let began = Instant::now();
         let deadline = began + self.shared.write_timeout;
         loop {
-            match self.shared.commit.with(|core| core.reserve(began, length, time))? {
+            // The clock is read under the lock: nobody's time is before that of whoever came first.
+            match self.shared.commit.with(|core| core.reserve(Instant::now(), length, time))? {
                 Reserved::Seat(seat, seen, look) => {
                     return self.shared.append_seat(seat, (!look).then_some(seen), length, source);
                 }
@@ -219,7 +223,7 @@ impl Writer {
             return Ok(());
         }
         gate.await_open();
-        self.shared.commit.with(Core::take_clean_error).map_or(Ok(()), Err)
+        self.shared.commit.with(|core| core.take_clean_error(&gate)).map_or(Ok(()), Err)
     }
 
     /// Every group with a smaller sequence is acknowledged.
@@ -373,7 +377,8 @@ impl Shared {
             Op::Seal { place, mut footer, at } => {
                 footer.sealed = wall_clock();
                 let bytes = footer.encode(&place, at, self.block);
-                let result = self.storage.seal(place.segment, at, &bytes);
+                let result = self.sync_before_footer(place.segment);
+                let result = result.and_then(|()| self.storage.seal(place.segment, at, &bytes));
                 if let Err(e) = &result {
                     log::warn!("a segment stays without a footer; nothing in it is affected: {e}");
                 }
@@ -384,8 +389,14 @@ impl Shared {
                 self.say(&result);
                 Outcome::Synced { id, low_water, threshold, result }
             }
-            Op::Delete { ids } => {
-                let result = self.storage.delete(&ids);
+            Op::Delete { ids, tainted } => {
+                // In order, oldest first.
+                let mut runs = ids.chunk_by(|a, b| tainted.contains(a) == tainted.contains(b));
+                let result =
+                    runs.try_for_each(|run| match run.first().is_some_and(|id| tainted.contains(id)) {
+                        true => self.storage.discard(run),
+                        false => self.storage.delete(run),
+                    });
                 // A file that a reader holds open keeps its space.
                 self.reader.let_go_of(&ids);
                 self.say(&result);
@@ -407,6 +418,15 @@ impl Shared {
                 Outcome::Reserved { result }
             }
         }
+    }
+
+    /// A footer says that the groups before it are durable. Without barriers they are not yet, and a power cut while both
+    /// are written might keep the footer alone.
+    fn sync_before_footer(&self, id: u64) -> Result<()> {
+        if self.durable || planted!(SealUnsynced) {
+            return Ok(());
+        }
+        self.storage.open(id)?.settle()
     }
 
     /// Tells of a failure that comes again and again only when it begins.
@@ -434,6 +454,7 @@ fn write_group(
     group.copies.await_all();
     let mut bytes = group.take_bytes();
     let placed = bytes.encode(stamp);
+    let barrier = if planted!(AcknowledgeBeforeBarrier) { Barrier::No } else { barrier };
     let written = segment.write(stamp.offset, &mut [IoSlice::new(bytes.encoded(stamp.footprint))], barrier);
     group.put_bytes(bytes);
     written.map(|()| placed)

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::core::Written;
 use crate::{
     format::{Footer, Place},
+    planted::planted,
     storage::{Poisoned, SegmentWrite},
 };
 
@@ -56,6 +57,8 @@ pub(crate) struct Segment {
     flying: u32,
     /// Whether it was left because a group did not fit.
     full: bool,
+    /// Whether a write or barrier failed here.
+    tainted: bool,
 }
 
 impl Segment {
@@ -83,6 +86,7 @@ impl Segment {
             max_time: i64::MIN,
             flying: 0,
             full: false,
+            tainted: false,
         }
     }
 
@@ -213,6 +217,7 @@ impl Segments {
         let Some(segment) = self.find(id) else { return false };
         segment.write = None;
         segment.flying = 0;
+        segment.tainted = true;
         // One that is on its way out stays so: the low-water mark is above it already.
         let new = !matches!(segment.state, State::Poisoned | State::Doomed);
         if new {
@@ -238,16 +243,21 @@ impl Segments {
     /// The oldest segment that needs a footer, with what the footer says and where it goes.
     pub(crate) fn next_to_seal(
         &mut self,
-        (acked, durable): (u64, u64),
+        durable: u64,
         threshold: i64,
         block: u32,
     ) -> Option<(Place, Footer, u64)> {
         let low_water = self.low_water;
         let oldest = self.first_sequence().unwrap_or(0);
-        let segment = self.list.iter_mut().find(|s| s.state == State::Retired && s.flying == 0)?;
+        let still = |s: &Segment| s.flying == 0 || planted!(SealInFlight);
+        let segment = self.list.iter_mut().find(|s| s.state == State::Retired && still(s))?;
         segment.state = State::Sealing;
         segment.write = None;
-        let (base, next) = if segment.groups == 0 { (acked, acked) } else { (segment.base, segment.next) };
+        // What is named here counts as durable, and without barriers that is not all that is acknowledged.
+        let (base, next) = match segment.groups {
+            0 => (durable, durable),
+            _ => (segment.base, segment.next),
+        };
         let footer = Footer {
             end: segment.end,
             groups: segment.groups,
@@ -275,6 +285,7 @@ impl Segments {
     pub(crate) fn sealed(&mut self, id: u64, well: bool) {
         if let Some(segment) = self.find(id) {
             segment.state = if well { State::Sealed } else { State::Poisoned };
+            segment.tainted |= !well;
         }
     }
 
@@ -287,7 +298,8 @@ impl Segments {
             let segment = &mut self.list[i];
             let done = matches!(segment.state, State::Sealed | State::Poisoned) && segment.flying == 0;
             if segment.state != State::Doomed {
-                if !done || segment.max_time >= threshold {
+                let newest = if planted!(CleanByMinTime) { segment.min_time } else { segment.max_time };
+                if !done || newest >= threshold {
                     break;
                 }
                 segment.state = State::Doomed;
@@ -300,6 +312,12 @@ impl Segments {
 
     pub(crate) fn doomed(&self) -> Vec<u64> {
         self.list.iter().take_while(|s| s.state == State::Doomed).map(|s| s.place.segment).collect()
+    }
+
+    /// Those of the doomed to which a write or barrier failed: their files are not used again.
+    pub(crate) fn tainted(&self) -> Vec<u64> {
+        let doomed = self.list.iter().take_while(|s| s.state == State::Doomed);
+        doomed.filter(|s| s.tainted).map(|s| s.place.segment).collect()
     }
 
     pub(crate) fn deleted(&mut self, ids: &[u64]) {

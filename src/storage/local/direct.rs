@@ -231,3 +231,35 @@ fn time(path: &Path, method: BarrierMethod, most: usize) -> Result<Duration> {
     times.sort_unstable();
     Ok(times[times.len() / 2])
 }
+
+/// The fastest barrier for overwrites of `bytes` bytes in the file at `path`, which is made if it is not there, and how many
+/// of them are durable in a second, one after the other. Each method has a third of `span`.
+#[cfg(feature = "cli")]
+pub(crate) fn probe(path: &Path, bytes: usize, span: Duration) -> Result<(BarrierMethod, f64)> {
+    /// Larger than what a device's cache takes.
+    const SPAN: u64 = 256 << 20;
+    if !path.exists() {
+        let file = fs::create_new(path)?;
+        fs::reserve(&file, path, SPAN)?;
+        fs::zero(&file, path, SPAN)?;
+        fs::sync_data(&file, path)?;
+    }
+    let length = bytes.next_multiple_of(ALIGN);
+    let (memory, skip) = aligned_zeros(length);
+    let slots = (SPAN / length as u64).max(1);
+    let mut best = None;
+    for method in [BarrierMethod::Fdatasync, BarrierMethod::Direct, BarrierMethod::Dsync] {
+        let Ok(file) = SyncedFile::open(path, method) else { continue };
+        let (began, mut n) = (Instant::now(), 0);
+        while began.elapsed() < span / 3 {
+            let at = n % slots * length as u64;
+            file.write(path, at, &mut [IoSlice::new(&memory[skip..skip + length])], Barrier::Yes)?;
+            n += 1;
+        }
+        let rate = n as f64 / began.elapsed().as_secs_f64();
+        if best.is_none_or(|(_, r)| rate > r) {
+            best = Some((method, rate));
+        }
+    }
+    best.ok_or_else(|| Error::Internal("no barrier works in this directory".into()))
+}

@@ -105,6 +105,14 @@ pub(super) fn read_at(file: &File, path: &Path, offset: u64, into: &mut [u8]) ->
     Ok(done)
 }
 
+/// Lets go of the cache's copy of a file that was synced, so that reads come from the device. Advice: pages that are in
+/// use stay.
+pub(super) fn forget_cached(file: &File, path: &Path) {
+    if let Err(e) = rustix::fs::fadvise(file, 0, None, Advice::DontNeed) {
+        log::debug!("cannot let go of the cached pages of {}: {e}", path.display());
+    }
+}
+
 /// Tells the kernel to fetch these bytes into the page cache meanwhile. What it makes of it changes nothing but the time.
 pub(super) fn expect(file: &File, offset: u64, length: u64) {
     if let Err(e) = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), Advice::WillNeed) {
@@ -238,6 +246,19 @@ pub(super) fn links(file: &File, path: &Path) -> Result<u64> {
             file.metadata().map(|m| m.nlink()).map_err(|e| Error::io("look at", path.display(), e))
         }
         Err(e) => Err(Error::io("look at", path.display(), e.into())),
+    }
+}
+
+/// Whether a write to this file with `O_DIRECT` surely goes past the page cache. Some file systems take the flag and write
+/// through the cache all the same (ext4 with `data=journal`, btrfs with checksums), and then one of two writes at once may
+/// be told of the other's error. Linux 6.1 says so; before, XFS is known to do it.
+pub(super) fn writes_past_the_cache(file: &Path) -> bool {
+    const XFS: u64 = 0x5846_5342;
+    match rustix::fs::statx(CWD, file, AtFlags::empty(), StatxFlags::DIOALIGN) {
+        Ok(found) if StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::DIOALIGN) => {
+            found.stx_dio_offset_align > 0
+        }
+        _ => rustix::fs::statfs(file).is_ok_and(|s| s.f_type as u64 & 0xffff_ffff == XFS),
     }
 }
 

@@ -26,6 +26,9 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Longer than a look takes: who only looks ([`await_free`]) holds a shared lock for a moment.
 pub(super) const MOMENT: Duration = Duration::from_millis(100);
 
+/// The file that is locked.
+pub(super) const LOCK: &str = "LOCK";
+
 /// A held LOCK file: closing it gives the lock back.
 #[derive(Debug)]
 pub(super) struct FileClaim(#[expect(dead_code, reason = "held, not used")] File);
@@ -35,7 +38,7 @@ impl Claim for FileClaim {}
 /// Takes the lock of `dir`, making its file, and waits up to `wait` for another owner. `dir` must exist; where it was
 /// removed meanwhile the caller makes it again (`Ok(None)`).
 pub(super) fn take(dir: &Path, wait: Duration) -> Result<Option<FileClaim>> {
-    let path = dir.join("LOCK");
+    let path = dir.join(LOCK);
     let began = Instant::now();
     loop {
         let opened =
@@ -60,7 +63,7 @@ pub(super) fn take(dir: &Path, wait: Duration) -> Result<Option<FileClaim>> {
 
 /// Waits until nobody holds the lock of `dir`. A shared lock is tried, so that two who look do not see each other.
 pub(super) fn await_free(dir: &Path, wait: Duration) -> Result<()> {
-    let path = dir.join("LOCK");
+    let path = dir.join(LOCK);
     let began = Instant::now();
     loop {
         let file = match fs::open_read(&path) {

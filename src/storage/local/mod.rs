@@ -14,6 +14,9 @@ mod fs;
 mod lock;
 mod segments;
 
+#[cfg(feature = "cli")]
+pub(crate) use direct::probe;
+
 use std::{
     io::IoSlice,
     path::{Path, PathBuf},

@@ -7,13 +7,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use once_cell::sync::OnceCell;
 
-use super::{direct::SyncedFile, fs};
+use super::{direct::SyncedFile, fs, lock::LOCK};
 use crate::{
     error::{Error, Result},
     format::{BLOCK, pad_to},
@@ -42,6 +42,10 @@ pub(super) struct LocalStorage {
     durable: bool,
     /// Held while files change from segments to spares: until that is durable none is used.
     renaming: Mutex<()>,
+    /// Held while the reserve is made.
+    reserving: Mutex<()>,
+    /// The largest size that a segment was to have: a larger file was one record's, and is not used again.
+    wished: AtomicU64,
     /// Segments made since the last deletion, and before it.
     made: AtomicUsize,
     pace: AtomicUsize,
@@ -98,6 +102,8 @@ impl LocalStorage {
             reading,
             durable,
             renaming: Mutex::default(),
+            reserving: Mutex::default(),
+            wished: AtomicU64::new(0),
             made: AtomicUsize::new(0),
             pace: AtomicUsize::new(0),
             method,
@@ -106,6 +112,12 @@ impl LocalStorage {
 
     fn method(&self) -> BarrierMethod {
         self.method.get().copied().unwrap_or(BarrierMethod::Fdatasync)
+    }
+
+    /// Groups that may be at the device at once: one, unless each write surely returns its own error.
+    fn in_flight(&self) -> usize {
+        let several = self.method().in_flight();
+        if several > 1 && fs::writes_past_the_cache(&self.dir.join(LOCK)) { several } else { 1 }
     }
 
     fn path(&self, id: u64) -> PathBuf {
@@ -148,6 +160,17 @@ impl LocalStorage {
         Ok(found)
     }
 
+    /// Gives all spares back to a full volume, on which none of them helps. Whether there were any.
+    fn give_up_spares(&self) -> Result<bool> {
+        let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
+        let spares = self.spares()?;
+        spares.iter().try_for_each(|(path, _)| remove(path))?;
+        if !spares.is_empty() {
+            fs::sync_dir(&self.dir)?;
+        }
+        Ok(!spares.is_empty())
+    }
+
     /// The largest spare of at least this size, as a file under the temporary name.
     fn take_spare(&self, temp: &Path, least: u64) -> Result<Option<(File, u64)>> {
         let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,7 +204,7 @@ impl LocalStorage {
 
 impl Storage for LocalStorage {
     fn traits(&self) -> Traits {
-        Traits { lanes: LANES, ..Traits::local(BLOCK, self.method().in_flight()) }
+        Traits { lanes: LANES, ..Traits::local(BLOCK, self.in_flight()) }
     }
 
     fn place(&self) -> String {
@@ -230,7 +253,10 @@ impl Storage for LocalStorage {
         // A file that was a segment before is written already: using it again costs no zeroing, and no second write of
         // every byte. One of half the size that is wished for will do.
         let spare = match how {
-            Preallocate::Zeroed => self.take_spare(&temp, least.max(wish / 2))?,
+            Preallocate::Zeroed => {
+                self.wished.fetch_max(wish.max(least), Ordering::Relaxed);
+                self.take_spare(&temp, least.max(wish / 2))?
+            }
             Preallocate::Reserved => None,
         };
         let recycled = spare.is_some();
@@ -240,17 +266,31 @@ impl Storage for LocalStorage {
             if !e.is_full() {
                 return Err(e);
             }
-            // Any spare is better than a full volume; the reserve is for those who wait.
+            // Any spare is better than a full volume, and so is a small segment; the reserve is for those who wait.
             if let Some((file, size)) = self.take_spare(&temp, least)? {
                 return Ok((file, size, true));
+            }
+            let small = pad_to(least.max(SMALLEST), u64::from(BLOCK)).min(size);
+            if self.give_up_spares()? || small < size {
+                match self.prepare(&temp, small, how) {
+                    Ok(file) => return Ok((file, small, false)),
+                    Err(again) => {
+                        fs::remove_quietly(&temp);
+                        if !again.is_full() {
+                            return Err(again);
+                        }
+                    }
+                }
             }
             let reserve = if urgent { self.take_reserve(&temp, least)? } else { None };
             reserve.map(|(file, size)| (file, size, false)).ok_or(e)
         });
+        let mut named = false;
         let finished = made.and_then(|(file, size, recycled)| {
             fs::write_at(&file, &temp, 0, &mut [IoSlice::new(&header(recycled))])?;
             fs::sync_data(&file, &temp)?;
             let file = SyncedFile::open(&temp, self.method())?;
+            named = true;
             fs::rename_new(&temp, &path)?;
             self.made.fetch_add(1, Ordering::Relaxed);
             Ok(LocalSegment { file, path: path.clone(), size })
@@ -258,6 +298,10 @@ impl Storage for LocalStorage {
         match finished {
             Ok(segment) => Ok(Box::new(segment)),
             Err(e) => {
+                // Named, but not durably: nobody will ever know of it.
+                if named && !e.is_exists() && !temp.exists() {
+                    fs::remove_quietly(&path);
+                }
                 fs::remove_quietly(&temp);
                 Err(e)
             }
@@ -293,6 +337,14 @@ impl Storage for LocalStorage {
         let made = self.made.swap(0, Ordering::Relaxed);
         let pace = self.pace.swap(made, Ordering::Relaxed).max(made);
         let most = if self.durable { SPARES.max(2 * pace) } else { 0 };
+        // A burst's files are given back when it is over.
+        while spares.len() > most {
+            let smallest = spares.iter().enumerate().min_by_key(|(_, (_, l))| *l).map(|(i, _)| i);
+            let Some(i) = smallest else { break };
+            remove(&spares.swap_remove(i).0)?;
+        }
+        // One record's own file: larger than any segment, and its space may never have been written.
+        let largest = self.wished.load(Ordering::Relaxed).saturating_mul(2);
         let mut kept: Vec<(PathBuf, PathBuf)> = Vec::new();
         for id in ids {
             let path = self.path(*id);
@@ -306,7 +358,7 @@ impl Storage for LocalStorage {
             let larger = spares.len() < most || smallest.is_some_and(|(_, l)| l < length);
             let free = fs::available(&self.dir)?;
             let room = length <= free / SHARE && spares.iter().map(|(_, l)| *l).sum::<u64>() <= free;
-            if larger && room && !self.reading.is_read(&path) {
+            if larger && room && length <= largest && !self.reading.is_read(&path) {
                 if let (true, Some((i, _))) = (spares.len() >= most, smallest) {
                     let gone = spares.swap_remove(i).0;
                     match kept.iter().position(|(_, spare)| *spare == gone) {
@@ -329,13 +381,17 @@ impl Storage for LocalStorage {
         fs::sync_dir(&self.dir)
     }
 
+    fn discard(&self, ids: &[u64]) -> Result<()> {
+        ids.iter().try_for_each(|id| remove(&self.path(*id)))?;
+        fs::sync_dir(&self.dir)
+    }
+
     fn drop_spares(&self) -> Result<()> {
-        let spares = self.spares()?;
-        spares.iter().try_for_each(|(path, _)| remove(path))?;
-        if spares.is_empty() { Ok(()) } else { fs::sync_dir(&self.dir) }
+        self.give_up_spares().map(drop)
     }
 
     fn keep_reserve(&self) -> Result<()> {
+        let _reserving = self.reserving.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.reserve_path();
         if path.exists() {
             return Ok(());
@@ -412,7 +468,11 @@ impl SegmentRead for LocalReader {
     }
 
     fn settle(&self) -> Result<()> {
-        fs::sync_data(&self.file, &self.path)
+        fs::sync_data(&self.file, &self.path)?;
+        // A barrier of the writer before may have failed: then the kernel called pages clean that the device never got, and
+        // this one found nothing to do. What is trusted from here on is what the device has.
+        fs::forget_cached(&self.file, &self.path);
+        Ok(())
     }
 }
 

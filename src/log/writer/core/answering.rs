@@ -7,6 +7,7 @@ use crate::{
     commit::Wake,
     error::{Error, Result},
     log::writer::group::{Filling, Group, Placed, Stamp},
+    planted::planted,
 };
 
 impl Core {
@@ -27,7 +28,8 @@ impl Core {
                 let segment = flight.stamp.place.segment;
                 // Others that were on their way to the same segment fail with it: that is one attempt, not several.
                 let submitted = flight.submitted;
-                if self.segments.poison(segment) {
+                // Unless that was a sync beside them: then nothing was noted yet.
+                if self.segments.poison(segment) || self.failing.is_none() {
                     self.note_failure(now, error);
                     // A store was asked again and again meanwhile: that time counts.
                     if let (true, Some(failing)) = (self.config.deferred, &mut self.failing) {
@@ -42,6 +44,11 @@ impl Core {
     /// Answers what is durable in sequence; once a failure is the oldest and nothing is at the device, sends again.
     pub(super) fn settle(&mut self, now: Instant) {
         let mut released = 0;
+        if planted!(AcknowledgeOutOfOrder)
+            && let Some(i) = self.flying.iter().position(|f| matches!(f.state, FlightState::Durable(_)))
+        {
+            self.flying.swap(0, i);
+        }
         while let Some(Flight { state: FlightState::Durable(written), .. }) = self.flying.front() {
             let written = *written;
             let Some(Flight { queued, segment, stamp, .. }) = self.flying.pop_front() else { break };
@@ -97,14 +104,19 @@ impl Core {
             self.mark = None;
             self.wake_housekeeper();
         }
-        self.wakes.push(Wake::Open(group.gate.clone()));
+        self.wakes.push(if planted!(WakeOnlyLeader) {
+            Wake::Poke(group.gate.clone())
+        } else {
+            Wake::Open(group.gate.clone())
+        });
     }
 
     /// Everything from the first failure on goes to a fresh segment, or, if that was tried often enough, is answered
     /// with the error. Either way the first of their sequences is used again, and void in the segments left behind.
     pub(super) fn send_again(&mut self, now: Instant) {
         let flights: Vec<Flight> = self.flying.drain(..).collect();
-        self.sequence = flights.first().map_or(self.sequence, |f| f.stamp.sequence);
+        let first = flights.first().filter(|_| !planted!(SkipSequence));
+        self.sequence = first.map_or(self.sequence, |f| f.stamp.sequence);
         for flight in &flights {
             self.segments.poison(flight.stamp.place.segment);
         }

@@ -121,7 +121,7 @@ impl Core {
         if let (Ready::Segment { id, .. }, false) = (ready, self.config.deferred) {
             // Nothing was ever written to it.
             self.busy = true;
-            return Step::Do(Op::Delete { ids: vec![id] });
+            return Step::Do(Op::Delete { ids: vec![id], tainted: Vec::new() });
         }
         for gate in std::mem::take(&mut self.cleaning.wanted) {
             self.wakes.push(Wake::Open(gate));
@@ -133,6 +133,6 @@ impl Core {
 
     fn next_to_seal(&mut self) -> Option<(Place, Footer, u64)> {
         let durable = self.known_durable();
-        self.segments.next_to_seal((self.acked, durable), self.thresholds.effective(), self.config.block)
+        self.segments.next_to_seal(durable, self.thresholds.effective(), self.config.block)
     }
 }

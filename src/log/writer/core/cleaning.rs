@@ -6,6 +6,7 @@ use super::{Core, Op, Phase, Round, Unsynced};
 use crate::{
     commit::{Gate, Step, Wake},
     error::Error,
+    planted::planted,
 };
 
 impl Core {
@@ -25,9 +26,10 @@ impl Core {
         gate
     }
 
-    /// The error of the last round of cleaning, once.
-    pub(crate) fn take_clean_error(&mut self) -> Option<Error> {
-        self.cleaning.error.take()
+    /// Why the round of cleaning that opened `gate` failed, if it did.
+    pub(crate) fn take_clean_error(&mut self, gate: &Arc<Gate>) -> Option<Error> {
+        let i = self.cleaning.failed.iter().position(|(g, _)| Arc::ptr_eq(g, gate))?;
+        Some(self.cleaning.failed.swap_remove(i).1)
     }
 
     pub(super) fn next_clean_step(&mut self, now: Instant) -> Option<Step<Op>> {
@@ -45,8 +47,8 @@ impl Core {
             // group carries it; only a silent log needs a mark of its own.
             Phase::Marking => {
                 let threshold = if round.insist { self.thresholds.effective() } else { i64::MIN };
-                if self.durable_low_water >= self.segments.low_water() && self.durable_threshold >= threshold
-                {
+                let low_water = self.durable_low_water >= self.segments.low_water();
+                if (low_water && self.durable_threshold >= threshold) || planted!(DeleteBeforeMark) {
                     round.phase = Phase::Delete;
                     return self.next_clean_step(now);
                 }
@@ -70,13 +72,13 @@ impl Core {
             }
             Phase::Syncing | Phase::Deleting | Phase::Collecting => None,
             Phase::Delete => {
-                let ids = self.segments.doomed();
+                let (ids, tainted) = (self.segments.doomed(), self.segments.tainted());
                 if ids.is_empty() {
                     round.phase = Phase::Collect;
                     return self.next_clean_step(now);
                 }
                 round.phase = Phase::Deleting;
-                Some(Step::Do(Op::Delete { ids }))
+                Some(Step::Do(Op::Delete { ids, tainted }))
             }
             Phase::Collect => {
                 let due = self.config.collect_every.is_some_and(|every| {
@@ -95,10 +97,12 @@ impl Core {
 
     pub(super) fn end_round(&mut self, error: Option<Error>) {
         if let Some(round) = self.cleaning.round.take() {
+            if let Some(error) = error {
+                // Only those who wait will ask.
+                let waited = round.gates.iter().filter(|gate| Arc::strong_count(gate) > 1);
+                self.cleaning.failed.extend(waited.map(|gate| (gate.clone(), error.clone())));
+            }
             self.wakes.extend(round.gates.into_iter().map(Wake::Open));
-        }
-        if error.is_some() {
-            self.cleaning.error = error;
         }
         // Space may have been freed: whoever waits for some need not wait for its clock.
         if let Some(failing) = &mut self.failing {

@@ -151,8 +151,10 @@ impl Core {
         if !self.flying.is_empty() {
             return Verdict::Blocked;
         }
-        if let Some(since) = self.filling_since.filter(|since| now < *since + self.config.group_linger) {
-            return Verdict::Watch(since + self.config.group_linger);
+        let linger = self.config.group_linger;
+        if let Some(until) = self.filling_since.map(|s| s + linger).filter(|u| !linger.is_zero() && now < *u)
+        {
+            return Verdict::Watch(until);
         }
         self.gathering.verdict(now, filling.seats())
     }

@@ -105,8 +105,10 @@ pub(crate) enum Op {
         low_water: u64,
         threshold: i64,
     },
+    /// Of these, the tainted ones are not to be used again: writing to them failed.
     Delete {
         ids: Vec<u64>,
+        tainted: Vec<u64>,
     },
     Collect {
         threshold: i64,
@@ -214,7 +216,8 @@ struct Cleaning {
     again: bool,
     insist: bool,
     last_collected: Option<Instant>,
-    error: Option<Error>,
+    /// Rounds that failed, by the gates of those who wait.
+    failed: Vec<(Arc<Gate>, Error)>,
 }
 
 /// A group that was written without a barrier.
@@ -354,7 +357,7 @@ impl Core {
     }
 
     /// What keeps the machine from going on, for a test that fails.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn trouble(&self) -> String {
         format!(
             "failing {:?}, queue {}, flying {}, mark {:?}, filling {}, round {:?}",
@@ -368,9 +371,21 @@ impl Core {
     }
 
     /// Whether nothing says yet that the last record's group was durable.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn is_uncovered(&self) -> bool {
         self.last_record >= self.covered
+    }
+
+    /// Whether somebody waits for a round of cleaning.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn is_cleaning(&self) -> bool {
+        self.cleaning.round.is_some() || !self.cleaning.wanted.is_empty()
+    }
+
+    /// The clean threshold that is durable.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn durable_threshold(&self) -> i64 {
+        self.durable_threshold
     }
 
     #[cfg(test)]
@@ -412,14 +427,15 @@ impl Core {
         }
         match &mut self.filling {
             Some(filling) => {
+                // Nobody else in it will look for work: those before left without.
+                let deserted = filling.is_empty() || filling.group().is_abandoned();
                 let seat = filling.reserve(length, time);
                 let seen = seat.group.gate.seen();
-                let first = filling.seats() == 1;
                 // Most need not look: whoever completes a group, or ends what it waits for, will.
                 let look = match self.verdict(now) {
                     Verdict::Go => true,
                     // Who opens a group that lingers watches its clock.
-                    Verdict::Watch(_) => self.gathering.needs_watcher() || first,
+                    Verdict::Watch(_) => self.gathering.needs_watcher() || deserted,
                     Verdict::Blocked => false,
                 };
                 Ok(Reserved::Seat(seat, seen, look))
@@ -513,7 +529,14 @@ impl Machine for Core {
         }
         match worker {
             Worker::Member(_) => self.next_write(now, worker),
-            Worker::Housekeeper => self.next_chore(now),
+            Worker::Housekeeper => {
+                let step = self.next_chore(now);
+                // What else is to do, and the clock, are the other one's while this one is at work.
+                if matches!(step, Step::Do(_)) {
+                    self.wake_housekeeper();
+                }
+                step
+            }
             Worker::Closer => self.next_closing_step(now),
         }
     }
@@ -546,7 +569,10 @@ impl Machine for Core {
                 self.wake_housekeeper();
             }
             Outcome::Deleted { ids, result } => {
-                self.busy = false;
+                // A round's deleting goes on beside the chores, and ends none of them.
+                if self.cleaning.round.as_ref().is_none_or(|r| r.phase != Phase::Deleting) {
+                    self.busy = false;
+                }
                 if result.is_ok() {
                     self.segments.deleted(&ids);
                     // There is space again: for the reserve, too.

@@ -13,6 +13,7 @@ use crate::{
         group::Stamp,
         segments::{Segment, State},
     },
+    planted::planted,
     storage::{Barrier, Poisoned, Preallocate, SegmentWrite, Space},
 };
 
@@ -127,6 +128,7 @@ impl Core {
     ) -> Step<Op> {
         let (watermark, threshold, low_water) =
             (self.known_durable(), self.thresholds.effective(), self.segments.low_water());
+        let watermark = if planted!(WrongWatermark) { self.sequence } else { watermark };
         let (sequence, first) = (self.sequence, self.segments.first_sequence());
         let Some((active, write)) = self.segments.active_mut().and_then(|a| a.write.clone().map(|w| (a, w)))
         else {
@@ -167,6 +169,10 @@ impl Core {
         result: Result<Box<dyn SegmentWrite>>,
     ) {
         self.ready = Ready::None;
+        #[cfg(any(test, feature = "simulation"))]
+        if planted!(ReuseId) && result.is_err() {
+            self.segments.give_back(id);
+        }
         match result {
             Ok(write) => {
                 self.ready = Ready::Segment { id, write: Arc::new(Poisoned::new(write)) };
@@ -187,6 +193,9 @@ impl Core {
         }
         // An urgent one may have used the reserve.
         self.reserve_kept &= !urgent;
+        if planted!(LostWakeUp) {
+            return;
+        }
         self.poke_waiters();
         self.wake_housekeeper();
     }

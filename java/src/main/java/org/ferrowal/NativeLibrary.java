@@ -56,8 +56,12 @@ final class NativeLibrary {
     private static void find() {
         String explicit = System.getProperty("ferrowal.native.path");
         if (explicit != null) {
+            Path file = new File(explicit).getAbsoluteFile().toPath();
+            if (Files.isRegularFile(file)) {
+                checkWhole(file);
+            }
             try {
-                System.load(new File(explicit).getAbsolutePath());
+                System.load(file.toString());
             } catch (UnsatisfiedLinkError e) {
                 throw failed("cannot load the native library that -Dferrowal.native.path=" + explicit
                     + " names: " + e.getMessage() + hint(e, explicit), e, List.of());
@@ -65,6 +69,13 @@ final class NativeLibrary {
             return;
         }
         List<Throwable> attempts = new ArrayList<>();
+        for (String dir : System.getProperty("java.library.path", "").split(File.pathSeparator)) {
+            Path file = new File(dir, System.mapLibraryName(NAME)).toPath();
+            if (Files.isRegularFile(file)) {
+                checkWhole(file);
+                break;
+            }
+        }
         try {
             System.loadLibrary(NAME);
             return;
@@ -97,6 +108,7 @@ final class NativeLibrary {
             try (InputStream in = connection.getInputStream()) {
                 Files.copy(in, file);
             }
+            checkWhole(file);
             System.load(file.toString());
         } catch (IOException e) {
             throw failed("cannot copy the native library to a directory below " + parent + ": " + e
@@ -109,6 +121,20 @@ final class NativeLibrary {
                 delete(file);
                 delete(dir);
             }
+        }
+    }
+
+    /** A library that was cut off would kill the JVM in the system's loader, where nobody can catch it. */
+    private static void checkWhole(Path file) {
+        long missing;
+        try {
+            missing = ElfFile.missing(file);
+        } catch (IOException e) {
+            throw failed("cannot read the native library " + file + ": " + e, e, List.of());
+        }
+        if (missing > 0) {
+            throw failed("the native library " + file + " is cut off: it lacks " + missing + " bytes of what its headers"
+                + " name; copy or build it again", null, List.of());
         }
     }
 

@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -141,6 +142,18 @@ class NativeLibraryTest {
             message);
         assertTrue(message.matches("(?s).*; the library may be for another architecture than this JVM's \\([\\w-]+\\)"),
             message);
+    }
+
+    /** Without a look at its headers the system's loader dies of SIGBUS, and the JVM with it. */
+    @Test
+    void aLibraryThatIsCutOffIsNamed() throws IOException {
+        byte[] library = Files.readAllBytes(Path.of(System.getProperty("ferrowal.test.hooks")));
+        for (int length : new int[] {17, 63, 64, 4096, library.length / 3, library.length - 1}) {
+            Path broken = Files.write(tmpdir().resolve("libferrowal.so"), Arrays.copyOf(library, length));
+            String message = failure("-Dferrowal.native.path=" + broken);
+            assertTrue(message.startsWith("the native library " + broken + " is cut off: it lacks "), message);
+            assertEquals(message, failure("-Djava.library.path=" + tmpdir()));
+        }
     }
 
     /** A file in place of the directory: root, as whom tests may run, is refused no directory. */

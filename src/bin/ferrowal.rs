@@ -1,0 +1,7 @@
+//! The program `ferrowal`: see `ferrowal --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ferrowal::cli::run(std::env::args_os())
+}

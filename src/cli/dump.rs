@@ -1,0 +1,245 @@
+//! `ferrowal dump` and `ferrowal tail`.
+
+use std::{collections::HashMap, io::Write, thread, time::Duration};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::{DAMAGED, Failure, Target, WELL, begins};
+use crate::log::survey::{Seen, SeenRecord};
+
+/// How often a log is looked at for what came.
+const FOLLOW: Duration = Duration::from_millis(250);
+/// Bytes of a record that a line shows.
+const SHOWN: usize = 64;
+
+/// Goes through the records in write order. Without a filter: all that are not cleaned.
+#[derive(Args)]
+pub(super) struct Dump {
+    #[command(flatten)]
+    target: Target,
+    /// Only records of this time or later, in milliseconds.
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    from: Option<i64>,
+    /// Only records before this time, in milliseconds.
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    to: Option<i64>,
+    /// Only the record of this handle, as messages name it: 1c9e7a2b/3@8192+100.
+    #[arg(long, value_name = "HANDLE")]
+    handle: Option<String>,
+    /// No more than so many records.
+    #[arg(long, short = 'n', value_name = "N")]
+    limit: Option<u64>,
+    /// How a record's bytes are shown.
+    #[arg(long, value_enum, default_value_t = Format::Line)]
+    format: Format,
+    /// One JSON document a line: the same as --format json.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+/// Shows the last records of each writer.
+#[derive(Args)]
+pub(super) struct Tail {
+    #[command(flatten)]
+    target: Target,
+    /// So many of each writer.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
+    lines: usize,
+    /// Goes on with what comes, until it is stopped.
+    #[arg(long, short)]
+    follow: bool,
+    /// How a record's bytes are shown.
+    #[arg(long, value_enum, default_value_t = Format::Line)]
+    format: Format,
+    /// One JSON document a line: the same as --format json.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A line: handle, time, length, and the first bytes as text.
+    Line,
+    /// A line, and below it all bytes as hex and text.
+    Hex,
+    /// The bytes alone, one record after the other.
+    Raw,
+    /// One JSON document a line, the bytes in hex.
+    Json,
+}
+
+/// The part of a handle that people see.
+struct Wanted {
+    writer: String,
+    segment: u64,
+    offset: u64,
+}
+
+impl Wanted {
+    fn parse(text: &str) -> Option<Wanted> {
+        let (writer, rest) = text.rsplit_once('/')?;
+        let (segment, rest) = rest.split_once('@')?;
+        let offset = rest.split('+').next()?;
+        let known = !writer.is_empty() && writer.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        known.then_some(())?;
+        Some(Wanted { writer: writer.into(), segment: segment.parse().ok()?, offset: offset.parse().ok()? })
+    }
+
+    fn is(&self, record: &SeenRecord) -> bool {
+        record.segment == self.segment && record.offset == self.offset && begins(record.writer, &self.writer)
+    }
+}
+
+impl Dump {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
+        let format = if self.json { Format::Json } else { self.format };
+        let wanted = match &self.handle {
+            Some(text) => Some(Wanted::parse(text).ok_or_else(|| {
+                Failure::Say(format!("{text} is no handle: it looks like 1c9e7a2b/3@8192+100"))
+            })?),
+            None => None,
+        };
+        let survey = self.target.survey(false, &|storage| storage)?;
+        let mut left = self.limit.unwrap_or(u64::MAX);
+        let (mut shown, mut code, mut broken) = (0, WELL, None);
+        for part in &survey.parts {
+            part.records(0, &mut |seen| {
+                let record = match seen {
+                    Seen::Record(record) => record,
+                    Seen::Bad { segment, offset, detail } => {
+                        code = DAMAGED;
+                        eprintln!("{}: corrupt: segment {segment} offset {offset}: {detail}", part.name());
+                        return Ok(true);
+                    }
+                };
+                let in_time =
+                    self.from.is_none_or(|t| record.time >= t) && self.to.is_none_or(|t| record.time < t);
+                let fits = in_time && wanted.as_ref().is_none_or(|w| w.is(&record));
+                if fits && left > 0 {
+                    left -= 1;
+                    shown += 1;
+                    broken = show(out, &part.name(), &record, format).err();
+                }
+                Ok(left > 0 && broken.is_none() && !(fits && wanted.is_some()))
+            })?;
+            if let Some(e) = broken {
+                return Err(e);
+            }
+        }
+        if let (Some(handle), 0) = (&self.handle, shown) {
+            return Err(Failure::Say(format!(
+                "no record lies at {handle}: it was cleaned, or is damaged, or is of another log (`ferrowal inspect -s` shows the segments)"
+            )));
+        }
+        Ok(code)
+    }
+}
+
+impl Tail {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
+        let format = if self.json { Format::Json } else { self.format };
+        // For each writer, the first group that was not shown.
+        let mut next: HashMap<String, u64> = HashMap::new();
+        let mut following = false;
+        loop {
+            let survey = self.target.survey(false, &|storage| storage)?;
+            for part in &survey.parts {
+                // A writer that appears while we follow is new: all of it is shown.
+                let from = next.get(&part.name()).copied().or(following.then_some(0));
+                // The last groups hold the last records; where they have too few, all is read.
+                let mut last = Vec::new();
+                let mut begin = from.unwrap_or_else(|| part.analysis.end.saturating_sub(self.lines as u64));
+                loop {
+                    last.clear();
+                    part.records(begin, &mut |seen| {
+                        if let Seen::Record(record) = seen {
+                            if from.is_none() && last.len() == self.lines && !last.is_empty() {
+                                last.remove(0);
+                            }
+                            last.push(record);
+                        }
+                        Ok(true)
+                    })?;
+                    if from.is_some() || last.len() >= self.lines || begin <= part.analysis.first {
+                        break;
+                    }
+                    begin = part.analysis.first;
+                }
+                if self.lines == 0 && from.is_none() {
+                    last.clear();
+                }
+                for record in &last {
+                    show(out, &part.name(), record, format)?;
+                }
+                next.insert(part.name(), part.analysis.end);
+            }
+            out.flush()?;
+            if !self.follow {
+                return Ok(WELL);
+            }
+            following = true;
+            thread::sleep(FOLLOW);
+        }
+    }
+}
+
+fn show(out: &mut dyn Write, part: &str, record: &SeenRecord, format: Format) -> Result<(), Failure> {
+    let payload = &record.payload;
+    if format == Format::Raw {
+        return Ok(out.write_all(payload)?);
+    }
+    if format == Format::Json {
+        let hex: String = payload.iter().map(|b| format!("{b:02x}")).collect();
+        let line = json!({
+            "log": part, "writer": record.writer, "segment": record.segment, "offset": record.offset,
+            "sequence": record.sequence, "time": record.time, "length": payload.len(), "payload": hex,
+        });
+        return Ok(writeln!(out, "{line}")?);
+    }
+    let place = format!(
+        "{}/{}@{}+{}",
+        &record.writer.simple().to_string()[..8],
+        record.segment,
+        record.offset,
+        payload.len()
+    );
+    let line =
+        if format == Format::Line { text(&payload[..payload.len().min(SHOWN)]) } else { String::new() };
+    writeln!(out, "{place:<28} {:>14} {line}", record.time)?;
+    if format == Format::Hex {
+        for (i, row) in payload.chunks(16).enumerate() {
+            let hex: String = row.iter().map(|b| format!("{b:02x} ")).collect();
+            writeln!(out, "  {:08x}  {hex:<48} {}", i * 16, text(row))?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes as text, a dot for what is none.
+fn text(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| if (0x20..0x7f).contains(b) { char::from(*b) } else { '.' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RecordHandle;
+
+    #[test]
+    fn a_handle_is_found_again_by_its_text() {
+        let writer = uuid::Uuid::new_v4();
+        let handle = RecordHandle {
+            log: uuid::Uuid::new_v4(),
+            writer,
+            segment: 3,
+            offset: 8192,
+            length: 100,
+            crc: 1,
+            version: 1,
+        };
+        let wanted = Wanted::parse(&handle.to_string()).expect("a handle");
+        assert!(begins(writer, &wanted.writer) && wanted.segment == 3 && wanted.offset == 8192);
+        assert!(Wanted::parse("nonsense").is_none() && Wanted::parse("/3@1+1").is_none());
+    }
+}

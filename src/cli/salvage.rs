@@ -1,0 +1,107 @@
+//! `ferrowal salvage`.
+
+use std::{io::Write, os::unix::fs::PermissionsExt, path::PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    DAMAGED, Failure, Target, WELL, bytes, count,
+    inspect::{as_json, verdict},
+    progress::Progress,
+};
+use crate::{
+    error::Error,
+    location::Location,
+    log::{
+        salvage::{Salvaged, begin_copy, salvage},
+        survey::survey,
+    },
+    options::{Options, Role},
+    storage,
+};
+
+/// Writes a copy of the log that holds all that is good and nothing that is damaged. Point spark.ferrowal.dir at the copy,
+/// or put it in the place of the damaged directory: handles in a checkpoint find their records in it. A record that was
+/// lost stays lost: reading it fails, or, under spark.ferrowal.recovery=salvage, gives an empty block.
+#[derive(Args)]
+pub(super) struct Salvage {
+    #[command(flatten)]
+    target: Target,
+    /// The copy's directory: one that does not exist yet, or is empty.
+    #[arg(value_name = "COPY")]
+    copy: PathBuf,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Salvage {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
+        let home = self.target.home()?;
+        let progress = Progress::new("copying");
+        let survey_of = self.target.survey(true, &|storage| {
+            // Read twice: to look for damage, and to copy.
+            progress.expect(2 * storage.list().map_or(0, |all| all.iter().map(|l| l.length).sum::<u64>()));
+            progress.counting(storage)
+        })?;
+        if let Some(live) = survey_of.parts.iter().find(|p| p.live) {
+            return Err(Failure::Say(format!(
+                "{} is open for writing: stop the application first, so that the copy is of one moment",
+                live.name()
+            )));
+        }
+        let mut small = Vec::new();
+        for name in ["ferrowal.properties", "receivers/removed"] {
+            small.extend(home.small_file(name)?.map(|bytes| (name, bytes)));
+        }
+        let copy = std::path::absolute(&self.copy)?;
+        begin_copy(&copy, survey_of.log, &small)?;
+        let mut done = Salvaged::default();
+        for part in &survey_of.parts {
+            let dir = copy.join(part.name());
+            let private = std::fs::Permissions::from_mode(0o700);
+            std::fs::create_dir_all(&dir)
+                .and_then(|()| std::fs::set_permissions(&dir, private))
+                .map_err(|e| Error::io("create", dir.display(), e))?;
+            done += salvage(part, &dir)?;
+        }
+        progress.end();
+        let copied = storage::home(&Options::new(Location::from(copy.clone()), Role::Receivers))?;
+        let check = survey(copied.as_ref(), |_| true, true, &|storage| storage)?;
+        let whole = verdict(&check) == WELL && done.unfilled == 0;
+        if self.json {
+            let mut value = as_json(&check);
+            value["copy"] = json!(copy);
+            value["records"] = json!(done.records);
+            value["mendedGroups"] = json!(done.mended);
+            value["remadeSegments"] = json!(done.remade);
+            value["unfilledGroups"] = json!(done.unfilled);
+            value["whole"] = json!(whole);
+            writeln!(out, "{value:#}")?;
+        } else {
+            for part in &survey_of.parts {
+                for finding in &part.analysis.findings {
+                    writeln!(out, "{}: {finding}", part.name())?;
+                }
+            }
+            writeln!(
+                out,
+                "{}: {} records ({}) in {} segments; {} groups mended, {} segments made in place of missing ones",
+                copy.display(),
+                count(done.records),
+                bytes(done.bytes),
+                count(done.segments),
+                count(done.mended),
+                count(done.remade),
+            )?;
+            let text = if whole {
+                "the copy was checked and is whole: it opens under every recovery policy"
+            } else {
+                "the copy still lacks groups: open it with spark.ferrowal.recovery=salvage"
+            };
+            writeln!(out, "{text}")?;
+        }
+        Ok(if whole { WELL } else { DAMAGED })
+    }
+}

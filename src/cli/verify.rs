@@ -1,0 +1,71 @@
+//! `ferrowal verify`.
+
+use std::{io::Write, time::Instant};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    DAMAGED, Failure, Target, bytes, count,
+    inspect::{as_json, total, verdict},
+    progress::Progress,
+};
+
+/// Reads everything and checks every checksum; several segments at once.
+#[derive(Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    target: Target,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
+        let progress = Progress::new("checking");
+        let began = Instant::now();
+        let survey = self.target.survey(true, &|storage| {
+            // A listing that fails now fails again, and is told, when it counts.
+            progress.expect(storage.list().map_or(0, |all| all.iter().map(|l| l.length).sum()));
+            progress.counting(storage)
+        });
+        progress.end();
+        let (survey, took) = (survey?, began.elapsed());
+        let read = progress.bytes();
+        let rate = read as f64 / took.as_secs_f64().max(1e-6);
+        let code = verdict(&survey);
+        if self.json {
+            let mut value = as_json(&survey);
+            value["bytesRead"] = json!(read);
+            value["seconds"] = json!(took.as_secs_f64());
+            value["whole"] = json!(code != DAMAGED);
+            writeln!(out, "{value:#}")?;
+            return Ok(code);
+        }
+        let (mut corrupt, mut torn) = (0, 0);
+        for part in &survey.parts {
+            let sum = total(part);
+            writeln!(out, "{}: {} records, {}", part.name(), count(sum.records), bytes(sum.bytes))?;
+            for finding in &part.analysis.findings {
+                writeln!(out, "  {finding}")?;
+                *(if finding.corrupt { &mut corrupt } else { &mut torn }) += 1;
+            }
+        }
+        writeln!(out, "read {} in {took:.1?}, {}/s", bytes(read), bytes(rate as u64))?;
+        if torn > 0 {
+            let live = survey.parts.iter().any(|p| p.live);
+            let why = if live { ", or on their way to the device: the log is open" } else { "" };
+            writeln!(out, "torn places: {torn} (never acknowledged{why}; the next writer sets them aside)")?;
+        }
+        if code == DAMAGED {
+            writeln!(
+                out,
+                "corrupt places: {corrupt}. `ferrowal salvage` copies what is good; spark.ferrowal.recovery=salvage lets the application go on without the damaged records."
+            )?;
+        } else {
+            writeln!(out, "all that was acknowledged is whole")?;
+        }
+        Ok(code)
+    }
+}

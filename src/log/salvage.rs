@@ -1,0 +1,485 @@
+//! A copy of a log without its damage, in which every good record keeps its handle.
+//!
+//! Each segment is written anew under its own number. Groups that check are copied to where they were. Where a group has
+//! bad frames, or its header is lost, a new group header takes its place: frames that still check stay where they are, and
+//! what lies between them becomes void frames, as if their writers had given up. What is missing altogether is replaced by
+//! groups without records. So no sequence is missing, and the copy opens under every recovery policy; a handle whose
+//! record was lost is answered as corrupt.
+
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+
+use crc32fast::Hasher;
+use uuid::Uuid;
+
+use super::{
+    analysis::{Analysis, Content, SegmentState},
+    survey::Part,
+    walk::{Found, Frame, Frames, GroupAt, Walk, Window},
+    wall_clock,
+};
+use crate::{
+    error::{Error, Result},
+    format::{
+        BLOCK, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Past, Place,
+        SegmentHeader, UNPADDED, damaged_header, pad_to,
+    },
+    storage::SegmentRead,
+};
+
+/// Bytes copied at once.
+const PIECE: usize = 1 << 20;
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Salvaged {
+    pub(crate) segments: u64,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Groups in which something was replaced, or that were replaced as a whole.
+    pub(crate) mended: u64,
+    /// Segments that were not there, and are there now, without records.
+    pub(crate) remade: u64,
+    /// Groups for which there was no room: the copy still lacks them, and opens under salvage only.
+    pub(crate) unfilled: u64,
+}
+
+impl std::ops::AddAssign for Salvaged {
+    fn add_assign(&mut self, other: Salvaged) {
+        self.segments += other.segments;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.mended += other.mended;
+        self.remade += other.remade;
+        self.unfilled += other.unfilled;
+    }
+}
+
+/// Copies one writer's log into `dir`, which exists and is empty. Durable on return, but for `dir`'s own name.
+pub(crate) fn salvage(part: &Part, dir: &Path) -> Result<Salvaged> {
+    let analysis = &part.analysis;
+    let mut out = Salvaged::default();
+    // The sequence of the next group that counts.
+    let mut expected = analysis.first;
+    let mut missing = analysis.missing();
+    missing.reverse();
+    for (i, segment) in analysis.segments.iter().enumerate() {
+        let path = dir.join(format!("{:016}.seg", segment.listed.id));
+        if segment.generation < analysis.generation {
+            // Set aside: never replayed, and not looked at.
+            copy_whole(part, segment, &path)?;
+            out.segments += 1;
+            continue;
+        }
+        while missing.last().is_some_and(|id| *id < segment.listed.id) {
+            let Some(id) = missing.pop() else { break };
+            let upto = segment.kept_base(analysis.end).unwrap_or(expected).max(expected);
+            out += remake(analysis, segment, id, expected..upto, dir)?;
+            expected = upto;
+        }
+        let upto = next_base(analysis, i).unwrap_or(analysis.end).min(analysis.end);
+        let mut copy = Copy::begin(part, segment, &path, expected)?;
+        copy.groups(upto)?;
+        expected = copy.expected;
+        out += copy.end(analysis)?;
+    }
+    sync_dir(dir)?;
+    Ok(out)
+}
+
+/// The first sequence of a later segment.
+fn next_base(analysis: &Analysis, i: usize) -> Option<u64> {
+    analysis.segments[i + 1..].iter().find_map(|s| s.kept_base(analysis.end))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+    move |e| Error::io(action, path.display(), e)
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|d| d.sync_all()).map_err(failed("sync", dir))
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::options().write(true).create_new(true).open(path).map_err(failed("create", path))
+}
+
+fn copy_bytes(from: &dyn SegmentRead, to: &File, path: &Path, range: std::ops::Range<u64>) -> Result<()> {
+    let mut buffer = vec![0; PIECE];
+    let mut at = range.start;
+    while at < range.end {
+        let n = from.read(at, &mut buffer[..PIECE.min((range.end - at) as usize)])?;
+        if n == 0 {
+            break;
+        }
+        to.write_all_at(&buffer[..n], at).map_err(failed("write", path))?;
+        at += n as u64;
+    }
+    Ok(())
+}
+
+fn copy_whole(part: &Part, segment: &SegmentState, path: &Path) -> Result<()> {
+    let from = part.storage.open(segment.listed.id)?;
+    let to = create(path)?;
+    copy_bytes(from.as_ref(), &to, path, 0..segment.listed.length)?;
+    to.sync_all().map_err(failed("sync", path))
+}
+
+/// Makes a segment that is missing, with a group without records for each sequence that must have been in it.
+fn remake(
+    analysis: &Analysis,
+    next: &SegmentState,
+    id: u64,
+    sequences: std::ops::Range<u64>,
+    dir: &Path,
+) -> Result<Salvaged> {
+    let path = dir.join(format!("{id:016}.seg"));
+    let place = Place { segment: id, ..next.place };
+    let previous = analysis.segments.iter().rev().map(|s| s.listed.id).find(|other| *other < id).unwrap_or(0);
+    let past = Past {
+        watermark: sequences.start,
+        threshold: analysis.threshold,
+        low_water: analysis.low_water,
+        first: analysis.first,
+        previous,
+    };
+    let header = SegmentHeader::new(&place, analysis.generation, next.epoch, wall_clock(), UNPADDED, past);
+    let file = create(&path)?;
+    file.write_all_at(&header.encode(), 0).map_err(failed("write", &path))?;
+    let mut at = u64::from(header.ends());
+    for sequence in sequences.clone() {
+        let bytes = empty_group(analysis, sequence, sequences.start).encode(&place, at);
+        file.write_all_at(&bytes, at).map_err(failed("write", &path))?;
+        at += GroupHeader::footprint(0, UNPADDED);
+    }
+    let footer = Footer {
+        end: at,
+        groups: sequences.end - sequences.start,
+        records: 0,
+        bytes: 0,
+        base: sequences.start,
+        next: sequences.end,
+        min_time: i64::MAX,
+        max_time: i64::MIN,
+        watermark: sequences.end,
+        threshold: analysis.threshold,
+        low_water: analysis.low_water,
+        first: analysis.first,
+        sealed: wall_clock(),
+    };
+    file.write_all_at(&footer.encode(&place, at, header.ends()), at).map_err(failed("write", &path))?;
+    file.sync_all().map_err(failed("sync", &path))?;
+    Ok(Salvaged { segments: 1, remade: 1, mended: sequences.end - sequences.start, ..Salvaged::default() })
+}
+
+fn empty_group(analysis: &Analysis, sequence: u64, base: u64) -> GroupHeader {
+    GroupHeader {
+        length: 0,
+        sequence,
+        records: 0,
+        frames: 0,
+        min_time: 0,
+        max_time: 0,
+        running_max: i64::MIN,
+        watermark: sequence,
+        threshold: analysis.threshold,
+        low_water: analysis.low_water,
+        base,
+        first: analysis.first,
+    }
+}
+
+/// One segment on its way into the copy.
+struct Copy<'a> {
+    analysis: &'a Analysis,
+    segment: &'a SegmentState,
+    reader: std::sync::Arc<dyn SegmentRead>,
+    file: File,
+    path: &'a Path,
+    /// Where the next group goes at the earliest.
+    at: u64,
+    /// The sequence that comes next, and the first one here.
+    expected: u64,
+    base: u64,
+    running_max: i64,
+    done: Salvaged,
+    groups: u64,
+    min_time: i64,
+    max_time: i64,
+}
+
+/// A group's header that checks; with frames that all do, or not.
+enum Piece {
+    Good(GroupAt),
+    Broken(GroupAt),
+}
+
+impl<'a> Copy<'a> {
+    fn begin(part: &'a Part, segment: &'a SegmentState, path: &'a Path, expected: u64) -> Result<Copy<'a>> {
+        let analysis = &part.analysis;
+        let reader = part.storage.open(segment.listed.id)?;
+        let file = create(path)?;
+        if segment.header_checks {
+            copy_bytes(reader.as_ref(), &file, path, 0..u64::from(segment.ends))?;
+        } else {
+            let older = analysis.segments.iter().filter(|s| s.listed.id < segment.listed.id);
+            let past = Past {
+                watermark: expected,
+                threshold: analysis.threshold,
+                low_water: analysis.low_water,
+                first: analysis.first,
+                previous: older.map(|s| s.listed.id).max().unwrap_or(0),
+            };
+            // The time orders the receivers' logs; as it was, if it can still be read.
+            let mut block = vec![0; BLOCK as usize];
+            let n = reader.read(0, &mut block)?;
+            let now = wall_clock();
+            let created = damaged_header(&block[..n]).map_or(now, |h| h.created.min(now));
+            let (place, generation) = (&segment.place, analysis.generation);
+            let header = SegmentHeader::new(place, generation, segment.epoch, created, segment.block, past);
+            file.write_all_at(&header.encode(), 0).map_err(failed("write", path))?;
+        }
+        Ok(Copy {
+            analysis,
+            segment,
+            reader,
+            file,
+            path,
+            at: u64::from(segment.ends),
+            expected,
+            base: segment.kept_base(analysis.end).unwrap_or(expected),
+            running_max: i64::MIN,
+            done: Salvaged { segments: 1, mended: u64::from(!segment.header_checks), ..Salvaged::default() },
+            groups: 0,
+            min_time: i64::MAX,
+            max_time: i64::MIN,
+        })
+    }
+
+    /// Copies and mends every group up to the sequence `upto`.
+    fn groups(&mut self, upto: u64) -> Result<()> {
+        let limit = self.segment.void_from.min(self.analysis.end);
+        let end = self.segment.groups_end();
+        let walk = Walk::new(self.reader.clone(), self.segment.place, self.segment.block, true)?;
+        let mut walk = walk.until(end);
+        while let Some(found) = walk.next()? {
+            let piece = match found {
+                Found::Group(group) => Piece::Good(group),
+                Found::Bad { offset, end: Some(end), .. } => match self.header_at(offset)? {
+                    Some(header) => Piece::Broken(GroupAt { offset, end, header }),
+                    None => continue,
+                },
+                Found::Bad { .. } | Found::Footer(_) => continue,
+            };
+            let (Piece::Good(group) | Piece::Broken(group)) = &piece;
+            let sequence = group.header.sequence;
+            // Void, or torn, or (in a file that was a segment before) not where it belongs.
+            if sequence >= limit || sequence < self.expected {
+                continue;
+            }
+            let (offset, end) = (group.offset, group.end);
+            if sequence > self.expected {
+                self.fill(offset, sequence)?;
+            }
+            match piece {
+                Piece::Good(group) => self.keep(&group)?,
+                Piece::Broken(group) => {
+                    let frames = group.offset + GROUP_HEADER as u64 + group.header.length;
+                    self.mend(group.offset, group.header, frames, true)?;
+                }
+            }
+            self.at = end;
+            self.expected = sequence + 1;
+        }
+        if self.expected < upto {
+            let behind = self.segment.listed.length.saturating_sub(u64::from(self.segment.ends)).min(end);
+            self.fill(behind, upto)?;
+        }
+        Ok(())
+    }
+
+    fn header_at(&self, offset: u64) -> Result<Option<GroupHeader>> {
+        let mut bytes = [0; GROUP_HEADER];
+        let n = self.reader.read(offset, &mut bytes)?;
+        Ok(if n == GROUP_HEADER { GroupHeader::decode(&bytes, &self.segment.place, offset) } else { None })
+    }
+
+    fn note(&mut self, header: &GroupHeader) {
+        self.groups += 1;
+        self.done.records += u64::from(header.records);
+        let headers = u64::from(header.frames) * FRAME_HEADER as u64;
+        self.done.bytes += header.length.saturating_sub(headers);
+        if header.records > 0 {
+            self.min_time = self.min_time.min(header.min_time);
+            self.max_time = self.max_time.max(header.max_time);
+        }
+        self.running_max = self.running_max.max(header.running_max);
+    }
+
+    fn keep(&mut self, group: &GroupAt) -> Result<()> {
+        copy_bytes(self.reader.as_ref(), &self.file, self.path, group.offset..group.end)?;
+        self.note(&group.header);
+        Ok(())
+    }
+
+    /// Replaces the groups from the expected one up to `upto`, which were between what was written and `end`: the first
+    /// takes all frames that still check there, the others are empty.
+    fn fill(&mut self, end: u64, upto: u64) -> Result<()> {
+        let unit = GroupHeader::footprint(0, self.segment.block);
+        let (missing, start) = (upto - self.expected, self.at);
+        let room = end.saturating_sub(start) / unit;
+        if room < missing {
+            self.done.unfilled += missing;
+            self.expected = upto;
+            return Ok(());
+        }
+        let header = GroupHeader {
+            running_max: self.running_max,
+            ..empty_group(self.analysis, self.expected, self.base)
+        };
+        let mut at = self.mend(start, header, end - (missing - 1) * unit, false)?;
+        for sequence in self.expected + 1..upto {
+            let header = GroupHeader {
+                running_max: self.running_max,
+                ..empty_group(self.analysis, sequence, self.base)
+            };
+            self.write(&header.encode(&self.segment.place, at), at)?;
+            self.note(&header);
+            self.done.mended += 1;
+            at += unit;
+        }
+        self.at = at;
+        self.expected = upto;
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
+        self.file.write_all_at(bytes, at).map_err(failed("write", self.path))
+    }
+
+    /// Writes a group at `offset` with whatever frames check from there up to `end`; what lies between them becomes void.
+    /// With `whole`, frames reach up to `end`. Gives where the next group may begin.
+    fn mend(&mut self, offset: u64, header: GroupHeader, end: u64, whole: bool) -> Result<u64> {
+        let place = self.segment.place;
+        let mut window = Window::new(self.reader.clone());
+        let start = offset + GROUP_HEADER as u64;
+        let range =
+            GroupAt { offset, end, header: GroupHeader { length: end.saturating_sub(start), ..header } };
+        let mut frames = Frames::new(&range);
+        let (mut at, mut count, mut records) = (start, 0, 0);
+        let (mut min_time, mut max_time) = (i64::MAX, i64::MIN);
+        loop {
+            let frame_at = frames.at();
+            let Some(frame) = frames.next(&mut window, &place, false)? else { break };
+            let time = match frame {
+                Frame::Record { time, .. } => Some(time),
+                Frame::Void => None,
+                Frame::Bad { .. } => continue,
+            };
+            let next = frames.at();
+            let gap = frame_at - at;
+            if gap > 0 && gap < FRAME_HEADER as u64 {
+                // No frame fits between them: bytes that happen to check.
+                continue;
+            }
+            if gap > 0 {
+                self.void(at, gap)?;
+                count += 1;
+            }
+            copy_bytes(self.reader.as_ref(), &self.file, self.path, frame_at..next)?;
+            count += 1;
+            if let Some(time) = time {
+                records += 1;
+                min_time = min_time.min(time);
+                max_time = max_time.max(time);
+            }
+            at = next;
+        }
+        if whole && end.saturating_sub(at) >= FRAME_HEADER as u64 {
+            self.void(at, end - at)?;
+            count += 1;
+            at = end;
+        }
+        let any = records > 0;
+        let header = GroupHeader {
+            length: at - start,
+            records,
+            frames: count,
+            min_time: if any { min_time } else { 0 },
+            max_time: if any { max_time } else { 0 },
+            running_max: self.running_max.max(header.running_max).max(max_time),
+            ..header
+        };
+        self.write(&header.encode(&place, offset), offset)?;
+        self.note(&header);
+        self.done.mended += 1;
+        Ok(offset + GroupHeader::footprint(header.length, self.segment.block))
+    }
+
+    /// A void frame over `bytes` bytes, at least a frame header's.
+    fn void(&self, at: u64, bytes: u64) -> Result<()> {
+        let length = u32::try_from(bytes - FRAME_HEADER as u64).ok().filter(|l| *l <= i32::MAX as u32);
+        let length = length.ok_or_else(|| Error::Internal(format!("a void frame of {bytes} bytes")))?;
+        let mut payload = Hasher::new();
+        let zeros = vec![0; PIECE.min(length as usize)];
+        let mut left = length as usize;
+        while left > 0 {
+            let n = left.min(PIECE);
+            payload.update(&zeros[..n]);
+            self.write(&zeros[..n], at + (FRAME_HEADER + length as usize - left) as u64)?;
+            left -= n;
+        }
+        let (header, _) = FrameHeader::encode(FrameKind::Void, length, 0, &payload, &self.segment.place, at);
+        self.write(&header, at)
+    }
+
+    /// Seals the copy.
+    fn end(self, analysis: &Analysis) -> Result<Salvaged> {
+        let at = pad_to(self.at, u64::from(self.segment.block.max(BLOCK)));
+        let was = match &self.segment.content {
+            Content::Sealed(f) => Some(f.watermark),
+            Content::Walked { footer, .. } => footer.map(|f| f.watermark),
+            Content::Unreadable => None,
+        };
+        let footer = Footer {
+            end: at,
+            groups: self.groups,
+            records: self.done.records,
+            bytes: self.done.bytes,
+            base: if self.groups > 0 { self.base.min(self.expected) } else { self.expected },
+            next: self.expected,
+            min_time: self.min_time,
+            max_time: self.max_time,
+            watermark: was.unwrap_or(0).max(self.expected),
+            threshold: analysis.threshold,
+            low_water: analysis.low_water,
+            first: analysis.first,
+            sealed: wall_clock(),
+        };
+        let bytes = footer.encode(&self.segment.place, at, self.segment.ends);
+        self.write(&bytes, at)?;
+        self.file.sync_all().map_err(failed("sync", self.path))?;
+        Ok(self.done)
+    }
+}
+
+/// Makes the directory of a copy: the log's id, and what else a log's directory says.
+pub(crate) fn begin_copy(dir: &Path, log: Uuid, small_files: &[(&str, Vec<u8>)]) -> Result<()> {
+    std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
+    let empty = std::fs::read_dir(dir).map_err(failed("list", dir))?.next().is_none();
+    if !empty {
+        return Err(Error::Config(format!(
+            "{} is not empty: name a directory that does not exist yet",
+            dir.display()
+        )));
+    }
+    let id = format!("{log}\n").into_bytes();
+    for (name, bytes) in small_files.iter().map(|(n, b)| (*n, b)).chain([("ferrowal.id", &id)]) {
+        let path = dir.join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed("create", parent))?;
+        }
+        let file = create(&path)?;
+        file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).map_err(failed("write", &path))?;
+    }
+    sync_dir(dir)
+}

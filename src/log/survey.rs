@@ -1,0 +1,230 @@
+//! Looking at a whole log, for tools: every writer's segments, groups and records. Reading only; beside a live writer the
+//! end of what is seen moves, and a group that is on its way to the device looks torn.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+pub(crate) use super::analysis::{Analysis, Content, SegmentState};
+use super::{
+    analysis::{Scope, analyse},
+    walk::{Found, Frame, Frames, GroupAt, Walk, Window},
+};
+use crate::{
+    error::{Error, Result},
+    storage::{Home, Storage, Which},
+};
+
+/// Gives the storage that is looked at in place of a writer's own: a tool may count what is read.
+pub(crate) type Wrap<'a> = dyn Fn(Arc<dyn Storage>) -> Arc<dyn Storage> + 'a;
+
+/// A log as it was when it was looked at.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub(crate) log: Uuid,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// One writer's part of it.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) which: Which,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) analysis: Analysis,
+    /// Whether somebody has it open for writing.
+    pub(crate) live: bool,
+}
+
+/// Looks at the writers that are `wanted`: the driver's log first, then the receivers' in the order of their first
+/// segments. With `deep`, every group of every segment is checked.
+///
+/// # Errors
+/// [`Error::Missing`] where there is no log; I/O errors. Damage is no error here: the analyses tell it.
+pub(crate) fn survey(
+    home: &dyn Home,
+    wanted: impl Fn(Which) -> bool,
+    deep: bool,
+    wrap: &Wrap<'_>,
+) -> Result<Survey> {
+    let log = home.log_id()?.ok_or_else(|| Error::Missing {
+        what: format!("a log in {}", home.place()),
+        hint: "name the directory that spark.ferrowal.dir names: it holds ferrowal.id".into(),
+    })?;
+    let mut writers = home.writers()?;
+    writers.sort_unstable();
+    let all = std::iter::once(Which::Driver).chain(writers.into_iter().map(Which::Receiver));
+    let mut parts = Vec::new();
+    for which in all.filter(|which| wanted(*which)) {
+        let storage = wrap(home.storage(which));
+        let writer = match which {
+            Which::Driver => None,
+            Which::Receiver(uuid) => Some(uuid),
+        };
+        let analysis = analyse(storage.as_ref(), Scope { log, writer, deep, limit: None, settle: false })?;
+        if which == Which::Driver && analysis.newest == 0 {
+            continue;
+        }
+        let live = matches!(home.await_unclaimed(which, Duration::ZERO), Err(Error::Locked { .. }));
+        let began = super::scan::began(storage.as_ref())?;
+        parts.push((began, Part { which, storage, analysis, live }));
+    }
+    parts.sort_by_key(|(began, part)| (part.which != Which::Driver, *began));
+    Ok(Survey { log, parts: parts.into_iter().map(|(_, part)| part).collect() })
+}
+
+/// What a segment holds, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) groups: u64,
+    pub(crate) records: u64,
+    /// Payload bytes, with the padding of frames where no footer tells.
+    pub(crate) bytes: u64,
+    /// Of the records; `i64::MAX` and `i64::MIN` where there are none.
+    pub(crate) min_time: i64,
+    pub(crate) max_time: i64,
+    /// Groups that a later segment replaced.
+    pub(crate) void: u64,
+}
+
+/// A record, met in write order.
+#[derive(Debug)]
+pub(crate) struct SeenRecord {
+    pub(crate) writer: Uuid,
+    pub(crate) segment: u64,
+    /// Of its frame.
+    pub(crate) offset: u64,
+    pub(crate) sequence: u64,
+    pub(crate) time: i64,
+    pub(crate) payload: Bytes,
+}
+
+/// What [`Part::records`] meets.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    Record(SeenRecord),
+    Bad { segment: u64, offset: u64, detail: String },
+}
+
+impl Part {
+    /// Its directory's name within the log's.
+    pub(crate) fn name(&self) -> String {
+        match self.which {
+            Which::Driver => "driver".into(),
+            Which::Receiver(uuid) => format!("receivers/{uuid}"),
+        }
+    }
+
+    pub(crate) fn tally(&self, segment: &SegmentState) -> Tally {
+        match &segment.content {
+            Content::Sealed(f) => Tally {
+                groups: f.groups,
+                records: f.records,
+                bytes: f.bytes,
+                min_time: f.min_time,
+                max_time: f.max_time,
+                void: f.next.saturating_sub(segment.void_from.max(f.base)),
+            },
+            Content::Walked { groups, .. } => {
+                let mut tally = Tally {
+                    groups: 0,
+                    records: 0,
+                    bytes: 0,
+                    min_time: i64::MAX,
+                    max_time: i64::MIN,
+                    void: 0,
+                };
+                for group in segment.kept(self.analysis.end) {
+                    let header = &group.header;
+                    tally.groups += 1;
+                    tally.records += u64::from(header.records);
+                    let headers = u64::from(header.frames) * crate::format::FRAME_HEADER as u64;
+                    tally.bytes += header.length.saturating_sub(headers);
+                    if header.records > 0 {
+                        tally.min_time = tally.min_time.min(header.min_time);
+                        tally.max_time = tally.max_time.max(header.max_time);
+                    }
+                }
+                tally.void = groups.iter().filter(|g| g.header.sequence >= segment.void_from).count() as u64;
+                tally
+            }
+            Content::Unreadable => {
+                Tally { groups: 0, records: 0, bytes: 0, min_time: i64::MAX, max_time: i64::MIN, void: 0 }
+            }
+        }
+    }
+
+    /// A word for how much of a segment is known.
+    pub(crate) fn state(&self, segment: &SegmentState) -> &'static str {
+        let newest = self.analysis.segments.last().is_some_and(|s| s.listed.id == segment.listed.id);
+        match &segment.content {
+            _ if !segment.header_checks => "damaged header",
+            Content::Sealed(_) | Content::Walked { sealed: true, .. } => "sealed",
+            Content::Unreadable => "unreadable",
+            Content::Walked { .. } if segment.generation < self.analysis.generation => "left open",
+            Content::Walked { groups, .. } if groups.is_empty() => "prepared",
+            Content::Walked { .. } if newest || self.live => "open",
+            Content::Walked { .. } => "left open",
+        }
+    }
+
+    /// Every group of `segment` that counts, in order, by looking at the device again.
+    pub(crate) fn groups(&self, segment: &SegmentState) -> Result<(Window, Vec<GroupAt>)> {
+        let reader = self.storage.open(segment.listed.id)?;
+        let limit = segment.void_from.min(self.analysis.end);
+        let walk = Walk::new(reader.clone(), segment.place, segment.block, false)?;
+        let mut walk = walk.until(segment.groups_end());
+        let mut groups = Vec::new();
+        while let Some(found) = walk.next()? {
+            match found {
+                Found::Group(group) if group.header.sequence < limit => groups.push(group),
+                _ => {}
+            }
+        }
+        Ok((Window::new(reader), groups))
+    }
+
+    /// Gives everything from group `from` on to `visit`, in write order, until it answers false; earlier generations'
+    /// records are passed over. What is not readable is given, too.
+    pub(crate) fn records(&self, from: u64, visit: &mut dyn FnMut(Seen) -> Result<bool>) -> Result<()> {
+        for segment in self.analysis.segments.iter().filter(|s| s.generation == self.analysis.generation) {
+            let past = match &segment.content {
+                Content::Sealed(f) => f.next <= from,
+                _ => segment.kept(u64::MAX).last().is_some_and(|g| g.header.sequence < from),
+            };
+            if past {
+                continue;
+            }
+            let (mut window, groups) = match self.groups(segment) {
+                Ok(found) => found,
+                // A live writer cleaned it meanwhile.
+                Err(e) if e.is_not_found() => continue,
+                Err(e) => return Err(e),
+            };
+            for group in groups.iter().filter(|g| g.header.sequence >= from) {
+                let mut frames = Frames::new(group);
+                let mut at = frames.at();
+                while let Some(frame) = frames.next(&mut window, &segment.place, true)? {
+                    let id = segment.listed.id;
+                    let go_on = match frame {
+                        Frame::Record { time, payload } => visit(Seen::Record(SeenRecord {
+                            writer: segment.place.writer,
+                            segment: id,
+                            offset: at,
+                            sequence: group.header.sequence,
+                            time,
+                            payload,
+                        }))?,
+                        Frame::Bad { offset, detail } => visit(Seen::Bad { segment: id, offset, detail })?,
+                        Frame::Void => true,
+                    };
+                    if !go_on {
+                        return Ok(());
+                    }
+                    at = frames.at();
+                }
+            }
+        }
+        Ok(())
+    }
+}

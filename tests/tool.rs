@@ -1,0 +1,291 @@
+//! The program `ferrowal`, run as a user runs it, on whole and on damaged logs.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use common::{options, record, segment_file};
+use ferrowal::{Error, Log, RecordHandle, Recovery, Role};
+use serde_json::Value;
+
+fn tool(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ferrowal")).args(args).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(output)))
+}
+
+/// Random numbers that a seed repeats.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+type Written = Vec<(RecordHandle, Vec<u8>)>;
+
+/// A log of several segments and generations of writers, whole.
+fn write_log(dir: &Path, role: Role, random: &mut Random) -> Written {
+    let mut written = Vec::new();
+    for _ in 0..2 {
+        let mut opts = options(dir, role);
+        opts.segment_size = 1 << 20;
+        let log = Log::open(opts).unwrap();
+        drop(log.scan().unwrap());
+        for _ in 0..random.below(60) + 20 {
+            let number = written.len() as u64;
+            let most = if random.below(10) == 0 { 300_000 } else { 3_000 };
+            let length = 8 + random.below(most) as usize;
+            let bytes = record(number, length);
+            written.push((log.append(&bytes, number as i64).unwrap(), bytes));
+        }
+        log.close().unwrap();
+    }
+    written
+}
+
+/// Damages one place, and says how.
+fn damage(dir: &Path, role: Role, written: &Written, random: &mut Random) -> String {
+    let (handle, bytes) = &written[random.below(written.len() as u64) as usize];
+    let path = segment_file(dir, role, handle);
+    if !path.exists() {
+        return "nothing: the file is gone already".into();
+    }
+    let file = fs::File::options().write(true).read(true).open(&path).unwrap();
+    let flip = &|at: u64| {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+    };
+    match random.below(5) {
+        0 => {
+            flip(handle.offset + 24 + random.below(bytes.len() as u64));
+            format!("a bit of the record at {handle}")
+        }
+        1 => {
+            // Every record here was written alone: its group's header lies before it.
+            flip(handle.offset - 96 + random.below(96));
+            format!("the header of the group at {handle}")
+        }
+        2 => {
+            // Not in the writer's name: nothing else tells it, where it is a driver's.
+            flip([random.below(40), 56 + random.below(94)][random.below(2) as usize]);
+            format!("the header of segment {}", handle.segment)
+        }
+        3 => {
+            let garbage: Vec<u8> = (0..20_000).map(|_| random.below(256) as u8).collect();
+            let at = random.below(file.metadata().unwrap().len());
+            let n = garbage.len().min((file.metadata().unwrap().len() - at) as usize);
+            file.write_all_at(&garbage[..n], at).unwrap();
+            format!("{n} bytes of garbage at {at} of segment {}", handle.segment)
+        }
+        _ => {
+            // Not the last one: nobody can know what was in it.
+            let last = written.last().unwrap().0;
+            if (handle.writer, handle.segment) == (last.writer, last.segment)
+                || written.iter().filter(|(h, _)| h.writer == handle.writer).map(|(h, _)| h.segment).max()
+                    == Some(handle.segment)
+            {
+                return "nothing".into();
+            }
+            fs::remove_file(&path).unwrap();
+            format!("segment {} is deleted", handle.segment)
+        }
+    }
+}
+
+#[test]
+fn a_salvaged_copy_is_whole_and_every_good_record_keeps_its_handle() {
+    let seeds: Vec<u64> = match std::env::var("FERROWAL_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (1..=std::env::var("FERROWAL_SEEDS").map_or(40, |n| n.parse().unwrap())).collect(),
+    };
+    let (mut lost_in_all, mut damaged) = (0, 0);
+    for seed in seeds {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let role = if seed % 2 == 0 { Role::Driver } else { Role::Receivers };
+        let base = tempfile::tempdir().unwrap();
+        let (dir, copy) = (base.path().join("log"), base.path().join("copy"));
+        let written = write_log(&dir, role, &mut random);
+        let what: Vec<String> =
+            (0..1 + random.below(3)).map(|_| damage(&dir, role, &written, &mut random)).collect();
+        let told = format!("FERROWAL_SEED={seed} {role:?}: {what:?}");
+        // What an application that skips damage would get, is what the copy must hold at least.
+        let mut skipping = options(&dir, role);
+        skipping.recovery = Recovery::Salvage;
+        skipping.linger = std::time::Duration::ZERO;
+        let before = Log::open(skipping).unwrap();
+        let good: Vec<bool> = written.iter().map(|(h, b)| before.read(h).is_ok_and(|r| r == *b)).collect();
+        before.close().unwrap();
+        let verified = tool(&["verify", dir.to_str().unwrap()]);
+        let salvaged = tool(&["salvage", dir.to_str().unwrap(), copy.to_str().unwrap()]);
+        assert_eq!(salvaged.status.code(), Some(0), "{told}: {}", text(&salvaged));
+        let checked = tool(&["verify", copy.to_str().unwrap()]);
+        assert_eq!(checked.status.code(), Some(0), "{told}: {}", text(&checked));
+        let mut strict = options(&copy, role);
+        strict.recovery = Recovery::Strict;
+        let log = Log::open(strict).unwrap();
+        let mut scanned: Vec<Vec<u8>> =
+            log.scan().unwrap().map(|r| r.unwrap_or_else(|e| panic!("{told}: {e}")).to_vec()).collect();
+        let mut expected = Vec::new();
+        for ((handle, bytes), good) in written.iter().zip(&good) {
+            let read = log.read(handle);
+            match (good, read) {
+                (true, Ok(read)) => {
+                    assert!(read == *bytes, "{told}: {handle} is another record");
+                    expected.push(bytes.clone());
+                }
+                (true, Err(e)) => panic!("{told}: {handle} was readable, and is not in the copy: {e}"),
+                (false, Ok(_)) => panic!("{told}: {handle} was damaged, and reads well in the copy"),
+                (false, Err(Error::Corrupt { .. } | Error::Missing { .. } | Error::Gone { .. })) => {
+                    lost_in_all += 1;
+                }
+                (false, Err(e)) => panic!("{told}: {handle}: {e:?}"),
+            }
+        }
+        // The order of writers is that of a time in their first headers, which may be damaged.
+        let writer = |r: &Vec<u8>| written.iter().find(|(_, b)| b == r).map(|(h, _)| h.writer);
+        scanned.sort_by_key(writer);
+        expected.sort_by_key(writer);
+        assert!(scanned == expected, "{told}: {} scanned, {} expected", scanned.len(), expected.len());
+        // The application goes on with the copy.
+        let handle = log.append(b"after", 1 << 30).unwrap();
+        assert_eq!(log.read(&handle).unwrap(), b"after", "{told}");
+        log.close().unwrap();
+        if good.contains(&false) {
+            damaged += 1;
+            assert_eq!(verified.status.code(), Some(1), "{told}: {}", text(&verified));
+        }
+    }
+    assert!(std::env::var("FERROWAL_SEED").is_ok() || (damaged >= 10 && lost_in_all >= 20));
+}
+
+#[test]
+fn inspect_verify_and_dump_tell_what_was_written() {
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("log");
+    let at = dir.to_str().unwrap();
+    let missing = tool(&["inspect", at]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(text(&missing).contains("spark.ferrowal.dir"), "{}", text(&missing));
+    let log = Log::open(options(&dir, Role::Receivers)).unwrap();
+    let handles: Vec<_> = (0..20).map(|i| log.append(&record(i, 100), i as i64).unwrap()).collect();
+    // Beside the live writer.
+    let inspected = json(&tool(&["inspect", at, "--json"]));
+    assert_eq!(inspected["writers"][0]["records"], 20);
+    assert_eq!(inspected["writers"][0]["live"], true);
+    log.close().unwrap();
+    let inspected = tool(&["inspect", at, "-s"]);
+    assert_eq!(inspected.status.code(), Some(0));
+    assert!(text(&inspected).contains("sealed"), "{}", text(&inspected));
+    let verified = json(&tool(&["verify", at, "--json"]));
+    assert_eq!(
+        (verified["whole"].as_bool(), verified["writers"][0]["live"].as_bool()),
+        (Some(true), Some(false))
+    );
+    let raw = tool(&["dump", at, "--handle", &handles[7].to_string(), "--format", "raw"]);
+    assert_eq!(raw.stdout, record(7, 100));
+    let lines = tool(&["dump", at, "--from", "5", "--to", "9", "--json"]);
+    let times: Vec<i64> = text(&lines)
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap()["time"].as_i64().unwrap())
+        .collect();
+    assert_eq!(times, [5, 6, 7, 8]);
+    let last = text(&tool(&["tail", at, "-n", "3"]));
+    assert_eq!(last.lines().count(), 3);
+    assert!(last.lines().last().unwrap().contains(&handles[19].to_string()), "{last}");
+    let absent = tool(&["dump", at, "--handle", "deadbeef/1@4192+100"]);
+    assert_eq!(absent.status.code(), Some(2), "{}", text(&absent));
+}
+
+#[test]
+fn tail_goes_on_with_what_comes() {
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("log");
+    let log = Log::open(options(&dir, Role::Driver)).unwrap();
+    log.append(b"the first", 1).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ferrowal"))
+        .args(["tail", "-f", dir.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("the first"));
+    for i in 0..30 {
+        log.append(format!("record {i}").as_bytes(), i).unwrap();
+    }
+    for i in 0..30 {
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.ends_with(&format!("record {i}")), "{line}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    log.close().unwrap();
+}
+
+#[test]
+fn a_dry_run_of_clean_tells_what_clean_then_drops() {
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("log");
+    let at = dir.to_str().unwrap();
+    let mut random = Random(7);
+    let written = write_log(&dir, Role::Driver, &mut random);
+    let before = (written.len() / 2).to_string();
+    let segments = |found: &Value| found["writers"][0]["segments"].as_array().unwrap().len();
+    let planned = json(&tool(&["clean", at, "--before", &before, "--dry-run", "--json"]));
+    let files = |dir: &Path| -> Vec<PathBuf> {
+        fs::read_dir(dir.join("driver"))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.extension().is_some_and(|x| x == "seg"))
+            .collect()
+    };
+    let at_first = files(&dir).len();
+    assert_eq!(at_first, segments(&json(&tool(&["inspect", at, "--json"]))), "a dry run changes nothing");
+    assert!(segments(&planned) > 0);
+    let cleaned = tool(&["clean", at, "--before", &before]);
+    assert_eq!(cleaned.status.code(), Some(0), "{}", text(&cleaned));
+    let still: Vec<_> = planned["writers"][0]["segments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|id| dir.join(format!("driver/{:016}.seg", id.as_u64().unwrap())).exists())
+        .collect();
+    assert!(still.is_empty(), "{still:?} are still there: {}", text(&cleaned));
+    assert_eq!(tool(&["verify", at]).status.code(), Some(0));
+}
+
+#[test]
+fn mistakes_are_told_with_what_to_do() {
+    assert_eq!(tool(&["nonsense"]).status.code(), Some(2));
+    assert_eq!(tool(&["--help"]).status.code(), Some(0));
+    let scheme = tool(&["inspect", "ftp://host/log"]);
+    assert!(scheme.status.code() == Some(2) && text(&scheme).contains("ftp"), "{}", text(&scheme));
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("log");
+    let log = Log::open(options(&dir, Role::Driver)).unwrap();
+    log.append(b"one", 1).unwrap();
+    let live = tool(&["salvage", dir.to_str().unwrap(), base.path().join("copy").to_str().unwrap()]);
+    assert!(live.status.code() == Some(2) && text(&live).contains("stop the application"), "{}", text(&live));
+    log.close().unwrap();
+    let full = tool(&["salvage", dir.to_str().unwrap(), dir.to_str().unwrap()]);
+    assert!(full.status.code() == Some(2) && text(&full).contains("not empty"), "{}", text(&full));
+}
