@@ -142,11 +142,6 @@ impl Writer {
     fn open(source: Source) -> Result<Option<Writer>> {
         let started = Instant::now();
         let mut analysis = analyse(source.storage.as_ref(), source.scope)?;
-        // Where no lock keeps it out, a writer that was thought dead, and is not, can leave a segment behind when all of its
-        // others were cleaned. It learns that, and acknowledges nothing of it.
-        if analysis.corruptions().next().is_some() && (source.removed)()? {
-            return Ok(None);
-        }
         if analysis.segments.is_empty() && analysis.newest == 0 {
             return Ok(None);
         }
