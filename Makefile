@@ -6,6 +6,7 @@ GRADLE = gradle --console=plain
 help:
 	@echo 'make demo    a Spark application, killed with -9 twice: without a log, with Spark'"'"'s, with ferrowal'
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
+	@echo 'make check-homes   the same promises in real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
@@ -35,6 +36,24 @@ check-barriers:
 	  FERROWAL_TEST_BARRIER=$$barrier cargo test --locked --no-default-features \
 	    --test log --test damage --test concurrency --test recovery --test full || exit 1; \
 	done
+
+# Logs in real stores, started and stopped here: S3 (versitygw) with a proxy that misbehaves and other processes, kill -9 of
+# writers and of the server; the log's own tests on S3 and on Azure's emulator; Spark applications that are killed, on S3.
+.PHONY: check-homes
+check-homes: check-objects check-spark-s3
+
+.PHONY: check-objects
+check-objects: setup-tools
+	server=$$(tests/homes/servers versitygw) && FERROWAL_TEST_VERSITYGW=$$server cargo test --locked --test store
+	tests/homes/with-store s3 cargo test --locked --test log --test concurrency --test crash
+	tests/homes/with-store s3 cargo test --locked --test sharing -- --exact \
+	  receivers_write_side_by_side_and_read_each_other a_driver_waits_for_a_live_owner_and_then_says_who_it_is
+	tests/homes/with-store azure cargo test --locked --test log
+
+.PHONY: check-spark-s3
+check-spark-s3: setup-tools
+	# As a property: a Gradle daemon has the environment that it was started with.
+	tests/homes/with-store s3 sh -c '$(GRADLE) sparkTest35 -Ptests=".*SparkApplicationTest" -Pstore="$$FERROWAL_TEST_STORE"'
 
 # The simulator's bugs are in no library that is released: the module with their switch is found in one that is built with
 # it, and not in one that is built without.
@@ -84,12 +103,14 @@ fuzz:
 miri:
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=16 cargo +nightly miri test --no-default-features --lib format::
 
+# HOME_KIND=s3 or azure: ferrowal's log is in such a store.
 # Started from here and not by Gradle, so that it has the terminal. DEMO_ARGS='--help' shows its flags.
 .PHONY: demo
 demo:
 	@./setup demo
 	$(GRADLE) --quiet demoPrepare
-	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/demo/launch.args $(DEMO_ARGS)
+	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; \
+	exec $(if $(HOME_KIND),tests/homes/with-store $(HOME_KIND)) "$$java" @build/demo/launch.args $(DEMO_ARGS)
 
 # Likewise. BENCH_ARGS='--help' shows its commands, BENCH_ARGS='append --help' the flags of the grid. QUICK=1 is a small grid.
 .PHONY: bench

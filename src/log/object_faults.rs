@@ -65,11 +65,11 @@ fn write(log: &Log, first: u64, count: u64, acknowledged: &Mutex<Vec<(u64, Recor
 
 #[test]
 fn drivers_that_take_over_from_each_other_lose_nothing() {
-    let seed = std::env::var("FERROWAL_TEST_SEED").ok().and_then(|s| s.parse().ok());
+    let seed = std::env::var("FERROWAL_SEED").ok().and_then(|s| s.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     for round in 0..3 {
         let seed = seed.wrapping_add(round);
-        println!("FERROWAL_TEST_SEED={seed}");
+        println!("FERROWAL_SEED={seed}");
         let store = Unruly::new(seed);
         let acknowledged = Mutex::new(Vec::new());
         let mut zombies: Vec<Log> = Vec::new();
@@ -200,6 +200,51 @@ fn a_live_driver_is_waited_for_unless_it_is_to_be_taken_over() {
     second.close().unwrap();
     assert!(matches!(second.append(b"later", 4).unwrap_err(), Error::Fenced { .. }));
     assert_eq!(third.scan().unwrap().count(), 3);
+}
+
+#[test]
+fn a_writer_never_goes_past_a_segment_of_which_it_does_not_know_what_became() {
+    let store = Unruly::new(1);
+    let mut opts = options(Role::Driver);
+    opts.max_failures = 1;
+    let ours = store.process();
+    let old = open(&ours, opts.clone());
+    old.append(b"before", 1).unwrap();
+    ours.cut_off(true);
+    for _ in 0..4 {
+        let error = old.append(b"cut off", 2).unwrap_err();
+        assert!(error.to_string().contains("no route to host"), "{error}");
+    }
+    // Its segments are nowhere, and the first of their numbers is the fence now.
+    let new = open(&store, opts);
+    assert_eq!(new.scan().unwrap().count(), 1);
+    new.append(b"new", 3).unwrap();
+    ours.cut_off(false);
+    assert!(matches!(old.append(b"late", 4).unwrap_err(), Error::Fenced { .. }));
+    let found: Vec<_> = new.scan().unwrap().map(|r| r.unwrap().to_vec()).collect();
+    assert_eq!(found, [b"before".to_vec(), b"new".to_vec()]);
+}
+
+#[test]
+fn a_writer_that_was_cut_off_for_a_while_goes_on() {
+    for role in [Role::Driver, Role::Receivers] {
+        let store = Unruly::new(1);
+        let ours = store.process();
+        let log = open(&ours, options(role));
+        let before = log.append(b"before", 1).unwrap();
+        ours.cut_off(true);
+        for _ in 0..3 {
+            assert!(log.append(b"lost", 2).is_err());
+        }
+        ours.cut_off(false);
+        let after = log.append(b"after", 3).unwrap();
+        assert!(after.segment > before.segment);
+        log.close().unwrap();
+        let again = open(&store, options(role));
+        let found: Vec<_> = again.scan().unwrap().map(|r| r.unwrap().to_vec()).collect();
+        assert_eq!(found, [b"before".to_vec(), b"after".to_vec()], "{role:?}");
+        assert_eq!(again.report().map(|r| r.findings.len()), Some(0));
+    }
 }
 
 #[test]

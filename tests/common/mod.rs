@@ -21,11 +21,14 @@ pub fn options(dir: &Path, role: Role) -> Options {
 }
 
 /// A real object store that the tests are to use in place of local directories: `make check-homes`.
+#[derive(Clone)]
 pub struct Store {
-    pub endpoint: String,
-    pub bucket: String,
-    pub key: String,
-    pub secret: String,
+    /// The URI of a bucket.
+    pub uri: String,
+    /// Keys of Hadoop's clients.
+    pub properties: Vec<(String, String)>,
+    /// Where a log of its own may be, if the store is.
+    pub log: String,
 }
 
 /// Whether the logs of the tests are directories of this machine.
@@ -33,32 +36,31 @@ pub fn local() -> bool {
     store().is_none()
 }
 
-/// The store that FERROWAL_TEST_S3 names: `endpoint bucket key secret`.
+/// The store that FERROWAL_TEST_STORE names: a URI, then keys and values.
 pub fn store() -> Option<Store> {
-    let said = std::env::var("FERROWAL_TEST_S3").ok()?;
-    let parts: Vec<&str> = said.split(' ').collect();
-    let [endpoint, bucket, key, secret] = parts[..] else {
-        panic!("FERROWAL_TEST_S3 is endpoint, bucket, key and secret, not {said:?}")
-    };
-    Some(Store { endpoint: endpoint.into(), bucket: bucket.into(), key: key.into(), secret: secret.into() })
+    let said = std::env::var("FERROWAL_TEST_STORE").ok()?;
+    let mut words = said.split_whitespace();
+    let uri = words.next().unwrap_or_default().to_owned();
+    let pair = |word: &str| word.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+    Some(Store { uri, properties: words.filter_map(pair).collect(), log: "/log".into() })
 }
 
 impl Store {
+    /// What FERROWAL_TEST_STORE would say.
+    pub fn said(&self) -> String {
+        let pairs: String = self.properties.iter().map(|(k, v)| format!(" {k}={v}")).collect();
+        self.uri.clone() + &pairs
+    }
+
     /// Options for a log in this store, below a name that is like the directory's.
     pub fn options(&self, dir: &Path, role: Role) -> Options {
-        let uri = format!("s3a://{}{}", self.bucket, dir.display());
-        let mut options = Options::new(uri, role);
+        let mut options = Options::new(format!("{}{}", self.uri, dir.display()), role);
         options.most_put = 128 << 20;
-        for (key, value) in [
-            ("fs.s3a.endpoint", self.endpoint.as_str()),
-            ("fs.s3a.path.style.access", "true"),
-            ("fs.s3a.access.key", &self.key),
-            ("fs.s3a.secret.key", &self.secret),
-            // A mark is gone in ten seconds, and not in ten minutes.
-            ("ferrowal.test.timescale", "60"),
-        ] {
+        for (key, value) in &self.properties {
             options.store.set(key, value);
         }
+        // A mark is gone in ten seconds, and not in ten minutes.
+        options.store.set("ferrowal.test.timescale", "60");
         options
     }
 }

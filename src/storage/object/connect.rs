@@ -27,6 +27,8 @@ const IDLE: Duration = Duration::from_secs(20);
 /// # Errors
 /// [`Error::Config`] where a key makes no sense; no value of a key is in it.
 pub(super) fn connect(remote: &Remote, properties: &StoreProperties) -> Result<Bucket> {
+    // In this library's own copy of rustls. The only failure is that it has one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut secrets = Secrets::default();
     let clock = Arc::new(StoreClock::default());
     let make = |retries: bool, secrets: &mut Secrets| {

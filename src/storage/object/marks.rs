@@ -40,7 +40,8 @@ impl Times {
         let scale = scale.max(1);
         Times {
             driver_renewed: Duration::from_secs(5) / scale,
-            driver_live: Duration::from_secs(20) / scale,
+            // Stores tell times in seconds.
+            driver_live: (Duration::from_secs(20) / scale).max(Duration::from_secs(3)),
             writer_renewed: Duration::from_secs(60) / scale,
             gone: Duration::from_secs(600) / scale,
             overdue: Duration::from_secs(300) / scale,
@@ -54,7 +55,7 @@ pub(super) struct Mark {
     pub(super) path: Path,
     /// When the last renewal that worked was begun.
     renewed: Mutex<Since>,
-    /// Whether somebody removed it, and so has taken the log over.
+    /// Whether somebody removed it, and so has taken the log over, or may have.
     removed: AtomicBool,
 }
 
@@ -86,12 +87,13 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Writes the mark, and keeps it new. A driver that finds its mark removed was taken over.
+    /// Writes the mark, and keeps it new. A driver that finds its mark removed was taken over (`overdue` is none); one of a
+    /// receiver writer is never renewed once it was overdue, since others may have cleaned up after it.
     pub(super) fn new(
         bucket: &Arc<Bucket>,
         path: Path,
         every: Duration,
-        removable: bool,
+        overdue: Option<Duration>,
         others: Vec<Path>,
     ) -> Result<Held> {
         let text = Bytes::from(signature() + "\n");
@@ -109,15 +111,22 @@ impl Held {
             loop {
                 tokio::time::sleep(every).await;
                 let began = Since::now();
+                if overdue.is_some_and(|limit| theirs.age() > limit) {
+                    theirs.removed.store(true, Ordering::Release);
+                    log::warn!(
+                        "the mark {name} was not renewed in time: others may think that this writer is gone"
+                    );
+                    return;
+                }
                 let renewal = async {
-                    if removable {
+                    if overdue.is_none() {
                         store.head(&theirs.path).await?;
                     }
                     store.put(&theirs.path, PutPayload::from_bytes(text.clone())).await
                 };
                 match tokio::time::timeout(every.max(Duration::from_secs(5)), renewal).await {
                     Ok(Ok(_)) => *theirs.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began,
-                    Ok(Err(object_store::Error::NotFound { .. })) if removable => {
+                    Ok(Err(object_store::Error::NotFound { .. })) if overdue.is_none() => {
                         theirs.removed.store(true, Ordering::Release);
                         log::warn!("the mark {name} was removed: another driver has taken this log over");
                         return;

@@ -235,7 +235,7 @@ impl ObjectHome {
         let others = if force { self.live_drivers(None)?.1 } else { self.await_drivers(wait)? };
         let alive = self.inner.below(Which::Driver).join("alive");
         let ours = alive.join(Uuid::new_v4().to_string());
-        let held = Held::new(&bucket, ours.clone(), self.inner.times.driver_renewed, true, others)?;
+        let held = Held::new(&bucket, ours.clone(), self.inner.times.driver_renewed, None, others)?;
         // Another may have begun at the same time: the older mark stays, the other one waits for its turn no longer.
         if !force {
             let (live, _) = self.live_drivers(Some(&ours))?;
@@ -316,7 +316,8 @@ impl Home for ObjectHome {
             Which::Receiver(_) => {
                 let path = self.inner.below(which).join("alive");
                 let every = self.inner.times.writer_renewed;
-                let held = Held::new(&self.bucket()?, path, every, false, Vec::new())?;
+                let held =
+                    Held::new(&self.bucket()?, path, every, Some(self.inner.times.overdue), Vec::new())?;
                 let mut marks = self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner);
                 marks.retain(|_, mark| mark.strong_count() > 0);
                 marks.insert(which, Arc::downgrade(&held.mark));

@@ -135,22 +135,26 @@ impl ObjectStorage {
         }
     }
 
+    /// Whether nobody can think that this writer is gone.
+    fn not_gone(&self) -> Result<()> {
+        let Some(mark) = self.inner.mark(self.which) else { return Ok(()) };
+        if mark.is_removed() {
+            return Err(self.fenced("its mark was removed, or was not renewed in time".into()));
+        }
+        let age = mark.age();
+        match self.which {
+            Which::Receiver(_) if age > self.inner.times.overdue => Err(self.fenced(format!(
+                "its mark is {} s old, and others may think that it is gone",
+                age.as_secs()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether what was just written may be acknowledged.
     fn still_ours(&self, id: u64, header: &Bytes) -> Result<()> {
         let overdue = self.inner.times.overdue;
-        let mark = self.inner.mark(self.which);
-        if mark.as_ref().is_some_and(|m| m.is_removed()) {
-            return Err(self.fenced("its mark was removed".into()));
-        }
-        if let (Which::Receiver(_), Some(mark)) = (self.which, &mark) {
-            let age = mark.age();
-            if age > overdue {
-                return Err(self.fenced(format!(
-                    "its mark is {} s old, and others may think that it is gone",
-                    age.as_secs()
-                )));
-            }
-        }
+        self.not_gone()?;
         let lasting = self.lasting();
         let since = *locked(&lasting.confirmed);
         if self.which == Which::Driver && since.is_none_or(|s| s.elapsed() > overdue) {
@@ -175,7 +179,7 @@ impl ObjectStorage {
     fn put(&self, id: u64, header: &Bytes, body: Bytes) -> Result<()> {
         let bound = self.inner.write_timeout;
         let lasting = self.lasting();
-        let written = self.settle_older(id, bound).and_then(|()| {
+        let written = self.not_gone().and_then(|()| self.settle_older(id, bound)).and_then(|()| {
             let bucket = self.inner.bucket()?;
             match settle::create(&bucket, &self.path(id), &body, bound)? {
                 Settled::Ours => Ok(()),

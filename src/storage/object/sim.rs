@@ -32,6 +32,8 @@ pub(crate) struct Unruly {
     recent: Arc<Mutex<Vec<Path>>>,
     /// Lets every creator win.
     careless: bool,
+    /// Whether nothing that this process wants to create arrives.
+    outage: Arc<AtomicBool>,
 }
 
 impl fmt::Display for Unruly {
@@ -56,12 +58,23 @@ impl Unruly {
             state: Arc::new(AtomicU64::new(seed)),
             recent: Arc::default(),
             careless: false,
+            outage: Arc::default(),
         }
     }
 
     /// One that does not heed If-None-Match.
     pub(crate) fn careless() -> Unruly {
         Unruly { careless: true, ..Unruly::new(1) }
+    }
+
+    /// The same store as another process sees it.
+    pub(crate) fn process(&self) -> Unruly {
+        Unruly { outage: Arc::default(), ..self.clone() }
+    }
+
+    /// Lets nothing of this process arrive.
+    pub(crate) fn cut_off(&self, off: bool) {
+        self.outage.store(off, Ordering::Release);
     }
 
     pub(crate) fn misbehave(&self, on: bool) {
@@ -97,6 +110,9 @@ impl Unruly {
 #[async_trait]
 impl ObjectStore for Unruly {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if self.outage.load(Ordering::Acquire) {
+            return Err(unsure("no route to host"));
+        }
         if self.careless {
             return self.inner.put_opts(path, payload, PutOptions::default()).await;
         }

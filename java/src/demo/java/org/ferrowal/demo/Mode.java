@@ -28,7 +28,8 @@ enum Mode {
         return switch (this) {
             case NONE -> "A block that was stored lives in the application's memory until its batch has run.";
             case SPARK -> "FileBasedWriteAheadLog: each block is written to a file, never synced.";
-            case FERROWAL -> "Each block is on the device before store() returns.";
+            case FERROWAL -> Programs.store().length == 0 ? "Each block is on the device before store() returns."
+                : "Each block is in " + Programs.store()[0] + " before store() returns.";
         };
     }
 
@@ -41,7 +42,15 @@ enum Mode {
         if (this == FERROWAL) {
             conf.add("spark.streaming.receiver.writeAheadLog.class=org.ferrowal.spark.ReceiverWriteAheadLog");
             conf.add("spark.streaming.driver.writeAheadLog.class=org.ferrowal.spark.DriverWriteAheadLog");
-            conf.add("spark.ferrowal.dir=" + logDir.toUri());
+            String[] store = Programs.store();
+            if (store.length == 0) {
+                conf.add("spark.ferrowal.dir=" + logDir.toUri());
+            } else {
+                conf.add("spark.ferrowal.dir=" + store[0] + logDir);
+                for (int i = 1; i < store.length; i++) {
+                    conf.add("spark.hadoop." + store[i]);
+                }
+            }
         }
         return conf;
     }

@@ -36,6 +36,12 @@ final class Programs {
         return new JavaProcess.Command(name, prefix, classpath, all, main, arguments);
     }
 
+    /** The store that ferrowal's log is to be in, and keys of it (HOME_KIND); empty for a local directory. */
+    static String[] store() {
+        String said = System.getenv("FERROWAL_TEST_STORE");
+        return said == null ? new String[0] : said.trim().split(" +");
+    }
+
     /** A directory that goes with the demo's other data. */
     private static Path temporaries() {
         try {

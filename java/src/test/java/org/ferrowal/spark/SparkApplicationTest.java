@@ -2,6 +2,7 @@ package org.ferrowal.spark;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.nio.file.Files;
@@ -61,6 +62,14 @@ class SparkApplicationTest {
             "spark.executor.extraJavaOptions", "-Xcheck:jni -XX:ErrorFile="
                 + System.getProperty("ferrowal.test.output") + "/hs_err_executor_%p.log " + logging
                 + " -Dferrowal.test.log=executors-" + temp.getFileName() + ".log"));
+        String[] store = store();
+        if (store.length > 0) {
+            all.put("spark.ferrowal.dir", store[0] + temp.resolve("log"));
+            for (int i = 1; i < store.length; i++) {
+                int equals = store[i].indexOf('=');
+                all.put("spark.hadoop." + store[i].substring(0, equals), store[i].substring(equals + 1));
+            }
+        }
         all.putAll(confs);
         all.forEach((key, value) -> command.addAll(List.of("--conf", key + "=" + value)));
         command.add(System.getProperty("ferrowal.test.app"));
@@ -68,6 +77,12 @@ class SparkApplicationTest {
         command.addAll(List.of(arguments));
         return new Child(command, Map.of("SPARK_HOME", home.toString(), "SPARK_LOCAL_IP", "127.0.0.1",
             "SPARK_SCALA_VERSION", System.getProperty("ferrowal.test.scala")));
+    }
+
+    /** A store that the log is to be in, and keys of it: {@code make check-homes}. Empty for a local directory. */
+    private static String[] store() {
+        String said = System.getProperty("ferrowal.test.store", "").trim();
+        return said.isEmpty() ? new String[0] : said.split(" +");
     }
 
     private String logging() {
@@ -239,6 +254,7 @@ class SparkApplicationTest {
 
     @Test
     void aDamagedBlockCostsItselfAndNotTheApplication() throws IOException {
+        assumeTrue(store().length == 0, "looks into the files");
         // The batches are long: what is received before the kill is in no batch yet, and is read from the log.
         String[] arguments = {"1", "8000", "1", "3000", "50"};
         try (Child app = submit("local[4]", Map.of(), arguments)) {
@@ -268,6 +284,7 @@ class SparkApplicationTest {
 
     @Test
     void diskUseStaysBoundedOverAMinuteOfBatches() throws IOException {
+        assumeTrue(store().length == 0, "no object goes before it is ten minutes old");
         // About 10 MB a second.
         String[] arguments = {"2", "1000", "10", "50000", "100"};
         Map<String, String> confs = Map.of("spark.ferrowal.segment.size", "8m", "spark.ferrowal.clean.grace", "5s");
