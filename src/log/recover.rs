@@ -287,8 +287,10 @@ fn settle_segment(
             None => None,
         }
     };
-    // A footer that a crash left untruncated is neither.
-    if let (Some((from, to)), None, false) = (behind, footer, planted!(RecoveryDeletesEvidence)) {
+    // A footer that a crash left untruncated is neither, unless groups before it are cut as well: without barriers a group
+    // is torn if one in an older segment was lost.
+    let whole = footer.is_some_and(|f| f.end <= end);
+    if let (Some((from, to)), false, false) = (behind, whole, planted!(RecoveryDeletesEvidence)) {
         report.torn_bytes += to - from;
         match set_aside(home, storage, which, segment, from, to, report) {
             Ok(()) => {}

@@ -31,7 +31,14 @@ fn one_seed() {
 /// Runs that each found a bug, and need tens of thousands of others to find it again.
 #[test]
 fn runs_that_found_bugs_are_run_again() {
-    for seed in [27_080, 1_000_043_829, 7_013_245_525_993_764, 7_013_246_395_268_295, 7_013_237_131_416_751] {
+    for seed in [
+        27_080,
+        1_000_043_829,
+        3_000_062_778,
+        7_013_245_525_993_764,
+        7_013_246_395_268_295,
+        7_013_237_131_416_751,
+    ] {
         if let Err(failure) = simulate(seed) {
             panic!("{failure}");
         }
