@@ -43,7 +43,7 @@ check-barriers:
 check-homes: check-objects check-spark-s3
 
 .PHONY: check-objects
-check-objects: setup-tools
+check-objects: setup-homes
 	server=$$(tests/homes/servers versitygw) && FERROWAL_TEST_VERSITYGW=$$server cargo test --locked --test store
 	tests/homes/with-store s3 cargo test --locked --test log --test concurrency --test crash
 	tests/homes/with-store s3 cargo test --locked --test sharing -- --exact \
@@ -51,7 +51,7 @@ check-objects: setup-tools
 	tests/homes/with-store azure cargo test --locked --test log
 
 .PHONY: check-spark-s3
-check-spark-s3: setup-tools
+check-spark-s3: setup-homes
 	# As a property: a Gradle daemon has the environment that it was started with.
 	tests/homes/with-store s3 sh -c '$(GRADLE) sparkTest35 -Ptests=".*SparkApplicationTest" -Pstore="$$FERROWAL_TEST_STORE"'
 
@@ -70,6 +70,10 @@ check-planted:
 soak:
 	FERROWAL_MINUTES=$(or $(MINUTES),60) $(if $(THREADS),FERROWAL_THREADS=$(THREADS)) \
 	  cargo test --locked --release --no-default-features --lib whatever_a_power_cut -- --nocapture
+
+.PHONY: setup-homes
+setup-homes:
+	@./setup homes
 
 .PHONY: check-java
 check-java: setup-tools
