@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ferrowal::{Error, Log, Role, Takeover};
@@ -74,10 +74,26 @@ impl Actor {
         self.answer()
     }
 
+    /// Sends a signal; with `-STOP`, returns once every thread has stopped. `kill` alone returns before that, and a thread
+    /// that is not yet scheduled to see the signal could still do what it is ordered next.
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let began = Instant::now();
+        while signal == "-STOP" && !stopped(&pid) {
+            assert!(began.elapsed() < Duration::from_secs(10), "{pid} does not stop");
+            std::thread::yield_now();
+        }
     }
+}
+
+/// Whether every thread of a process is stopped, by what the kernel says of each.
+fn stopped(pid: &str) -> bool {
+    std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|task| {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        // The state follows the name, which stands in parentheses and may hold any character.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 impl Drop for Actor {
