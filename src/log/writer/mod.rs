@@ -129,7 +129,7 @@ impl Writer {
         let driver = which == Which::Driver;
         let durable = options.durability == Durability::Device;
         // What no barrier follows is written again and again by the kernel as it likes: padding would gain nothing.
-        let align = if durable { traits.block } else { UNPADDED };
+        let align = if durable { traits.pad } else { UNPADDED };
         let config = Config {
             place: storage.place(),
             block: traits.block,
@@ -138,6 +138,8 @@ impl Writer {
             groups: traits.groups,
             most_group: traits.most_group,
             deferred: traits.deferred,
+            fenced: traits.fenced,
+            preallocated: traits.preallocated,
             marks: traits.idle_mark,
             group_linger: if traits.deferred { options.group_linger } else { Duration::ZERO },
             durable,

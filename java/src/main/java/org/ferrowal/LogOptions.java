@@ -396,7 +396,7 @@ public final class LogOptions {
     /** Keys and values in turn, as {@code src/jni/convert.rs} reads them. */
     String[] pairs() {
         List<String> pairs = new ArrayList<>(List.of(options()));
-        pairs.addAll(List.of(pairsOf("store.", store)));
+        pairs.addAll(List.of(pairsOf("store.", Log.handedOn(dir, store))));
         return pairs.toArray(new String[0]);
     }
 

@@ -11,7 +11,7 @@ import java.nio.ByteBuffer;
  */
 final class Native {
     /** Raised whenever a method here, or the meaning of a number, changes. */
-    static final int ABI = 2;
+    static final int ABI = 3;
 
     /** Longs of a handle. */
     static final int HANDLE_LONGS = 8;
@@ -72,6 +72,21 @@ final class Native {
 
     /** Runs the program with these arguments; gives its exit code. What it prints goes to the process's own output. */
     static native int tool(String[] args);
+
+    /** Says that threads will take jobs, so that the native side may wait for them. */
+    static native void serveJobs();
+
+    /** The two paths of the oldest call of Hadoop's client; null if none comes in time. See {@link HadoopThreads}. */
+    static native String[] takeJob(long millis, long[] numbers);
+
+    /** What a job writes, from {@code at} on. How many bytes; -1 if nobody waits for the job any more. */
+    static native int jobBytes(long job, long at, byte[] into);
+
+    /** Hands over what was read for a job. Whether somebody still waits for it. */
+    static native boolean jobFill(long job, long at, byte[] from, int length);
+
+    /** Answers a job. Whether somebody still waited for it. */
+    static native boolean jobAnswer(long job, int kind, String message, long number, String[] names);
 
     /** Makes the exception of a failure; the native side throws it. The kinds are those of {@code src/jni/error.rs}. */
     @SuppressWarnings("unused") // called by the native side alone
