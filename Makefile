@@ -8,6 +8,7 @@ help:
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
 	@echo 'make check-homes   the same promises in real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
+	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
 	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make deny: see CONTRIBUTING.md'
@@ -115,6 +116,17 @@ demo:
 	$(GRADLE) --quiet demoPrepare
 	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; \
 	exec $(if $(HOME_KIND),tests/homes/with-store $(HOME_KIND)) "$$java" @build/demo/launch.args $(DEMO_ARGS)
+
+# NAME=jms, mqtt, socket or custom: a streaming application with a receiver for such a source. EXAMPLE_ARGS: where a broker
+# is that runs already; otherwise one runs in the same process.
+EXAMPLE_jms = exampleJms
+EXAMPLE_mqtt = exampleMqtt
+EXAMPLE_socket = exampleSocket
+EXAMPLE_custom = exampleCustom
+.PHONY: example
+example: setup-tools
+	@[ -n '$(EXAMPLE_$(NAME))' ] || { echo 'make example NAME=jms, mqtt, socket or custom' >&2; exit 2; }
+	$(GRADLE) --quiet $(EXAMPLE_$(NAME)) $(if $(EXAMPLE_ARGS),-PexampleArgs='$(EXAMPLE_ARGS)')
 
 # Likewise. BENCH_ARGS='--help' shows its commands, BENCH_ARGS='append --help' the flags of the grid. QUICK=1 is a small grid.
 .PHONY: bench
