@@ -120,6 +120,7 @@ pub(super) fn options(
     options.idle_mark = Duration::from_millis(number("idleMark")?);
     options.group_linger = Duration::from_millis(number("groupLinger")?);
     options.most_put = number("mostPut")?;
+    options.summary = Duration::from_millis(number("summary")?);
     match values.keys().next() {
         Some(key) => Err(config(format!("there is no option {key}"))),
         None => Ok(options),
@@ -164,7 +165,7 @@ pub(super) fn handle(env: &Env<'_>, longs: &JLongArray<'_>) -> Result<RecordHand
     Ok(handle)
 }
 
-/// A report as strings: the place and eleven numbers, then five strings for each finding. Java reads them in this order.
+/// A report as strings: the place and fifteen numbers, then five strings for each finding. Java reads them in this order.
 pub(super) fn report(report: &RecoveryReport) -> Vec<String> {
     let mut strings = vec![report.place.clone()];
     let numbers = [
@@ -176,7 +177,11 @@ pub(super) fn report(report: &RecoveryReport) -> Vec<String> {
         report.void_groups,
         report.corrupt,
         report.quarantined,
+        report.settled,
+        report.removed,
         report.set_aside,
+        report.others,
+        report.orphans,
         report.generation,
         u64::try_from(report.took.as_nanos()).unwrap_or(u64::MAX >> 1),
     ];

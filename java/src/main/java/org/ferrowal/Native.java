@@ -11,7 +11,7 @@ import java.nio.ByteBuffer;
  */
 final class Native {
     /** Raised whenever a method here, or the meaning of a number, changes. */
-    static final int ABI = 2;
+    static final int ABI = 3;
 
     /** Longs of a handle. */
     static final int HANDLE_LONGS = 8;
@@ -61,6 +61,12 @@ final class Native {
 
     /** Null where there is none. */
     static native byte[] overrides(String dir, String[] storeKeysAndValues);
+
+    /** Name, kind, unit and meaning of each metric, in turn; the same for all logs. */
+    static native String[] metricList();
+
+    /** The values now, in the order of the list; {@code role} is the ordinal of the enum. */
+    static native void metrics(int role, long[] into);
 
     static native void setLogLevel(int level);
 
