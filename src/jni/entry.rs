@@ -288,7 +288,11 @@ fn tool<'local>(
 ) -> Outcome<jint> {
     let args = convert::texts(env, &args)?.into_iter().map(std::ffi::OsString::from);
     let name = std::ffi::OsString::from("ferrowal");
-    Ok(crate::cli::code(std::iter::once(name).chain(args)).into())
+    // On this thread, which is Java's: the program asks for one record after the other.
+    let readable = &mut |record: &[u8]| {
+        convert::readable(env, record).unwrap_or_else(|e| Err(format!("Java cannot read a record: {e:?}")))
+    };
+    Ok(crate::cli::code(std::iter::once(name).chain(args), readable).into())
 }
 
 #[cfg(not(feature = "cli"))]

@@ -79,6 +79,19 @@ final class Native {
     /** Runs the program with these arguments; gives its exit code. What it prints goes to the process's own output. */
     static native int tool(String[] args);
 
+    /**
+     * What a record of Spark's driver says: "yes" and lines for people, or "no" and why nothing can be said of any. The
+     * native side asks while {@link #tool} runs, and gets no exception.
+     */
+    @SuppressWarnings("unused") // called by the native side alone
+    private static String[] readable(byte[] record) {
+        try {
+            return new String[] {"yes", SparkEvents.readable(record)};
+        } catch (RuntimeException | LinkageError e) {
+            return new String[] {"no", String.valueOf(e.getMessage())};
+        }
+    }
+
     /** Makes the exception of a failure; the native side throws it. The kinds are those of {@code src/jni/error.rs}. */
     @SuppressWarnings("unused") // called by the native side alone
     private static RuntimeException failure(int kind, String message, long first, long second) {
