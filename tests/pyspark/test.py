@@ -4,6 +4,7 @@ test.py SPARK_SUBMIT FERROWAL_JAR WORK   — started by `run`, with the Python t
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,6 +15,8 @@ import time
 
 LINES = [f"line {number:04d} of the socket" for number in range(200)]
 BOUND = 180
+# From batch to batch.
+SECONDS = 20
 
 submit, jar, work = sys.argv[1:]
 shutil.rmtree(work, ignore_errors=True)
@@ -62,7 +65,7 @@ class Application:
         """Waits until something printed so far is wanted."""
         with self.said:
             found = self.said.wait_for(lambda: None in self.lines or any(wanted(l) for l in self.lines), BOUND)
-            assert found and any(l is not None and wanted(l) for l in self.lines), "".join(l or "" for l in self.lines)
+            assert found and any(l is not None and wanted(l) for l in self.lines), "".join(l or "" for l in self.lines[-80:])
 
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -89,20 +92,30 @@ port = listener.getsockname()[1]
 
 def serve():
     connection, _ = listener.accept()
+    send.wait()
     for line in LINES:
         connection.sendall((line + "\n").encode())
     # Open until the end: a receiver whose connection ends asks for another one.
     connections.append(connection)
 
 
-connections = []
+def checkpointed():
+    directory = os.path.join(work, "checkpoint")
+    return os.path.isdir(directory) and any(re.fullmatch(r"checkpoint-\d+", name) for name in os.listdir(directory))
+
+
+connections, send = [], threading.Event()
 threading.Thread(target=serve, daemon=True).start()
 
-# The first batch comes a minute after the start: until then the lines are in the log alone.
-first = Application("first", port, 60)
+# Spark can go on only from a checkpoint, which it makes with its first batch. The lines come right after it, and are in
+# the log alone until the second.
+first = Application("first", port, SECONDS)
 try:
     first.wait_for(lambda line: line.startswith("started"))
-    until = time.monotonic() + 50
+    first.wait_for(lambda line: line.startswith("batch "))
+    first.wait_for(lambda _: checkpointed())
+    send.set()
+    until = time.monotonic() + SECONDS
     found = in_log()
     while found < len(LINES) and time.monotonic() < until:
         found = in_log()
@@ -111,7 +124,7 @@ try:
 finally:
     first.kill()
 
-second = Application("second", port, 60)
+second = Application("second", port, SECONDS)
 try:
     # Spark makes up for the batches that were missed, at once.
     second.wait_for(lambda line: line.startswith("batch ") and sorted(set(noted())) == LINES)
