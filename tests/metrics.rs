@@ -37,6 +37,17 @@ fn since(before: &ferrowal::MetricsSnapshot, role: Role) -> BTreeMap<&'static st
         .collect()
 }
 
+#[test]
+fn every_metric_is_in_the_manual() {
+    let manual = include_str!("../docs/metrics.md");
+    let told = manual.lines().filter(|l| l.starts_with("| `")).collect::<Vec<_>>();
+    for metric in &METRICS {
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        let row = format!("| `{}` | {kind} | {} | {} |", metric.name, metric.unit, metric.help);
+        assert!(told.contains(&row.as_str()), "docs/metrics.md has no line {row}");
+    }
+}
+
 /// Lines that were logged.
 #[derive(Default)]
 struct Lines {
