@@ -26,6 +26,8 @@ use crate::{
 const SPARE: &str = "spare-";
 /// Files that are kept to be used again, at least; more where more are used from one deletion to the next.
 const SPARES: usize = 8;
+/// Of the most segments used from one deletion to the next, this part of one more stays the measure after each.
+const PACE_KEPT: usize = 15;
 /// Pieces of a large record that are written at once: what fills the devices at hand.
 const LANES: usize = 4;
 const RESERVE: &str = "reserve";
@@ -47,7 +49,7 @@ pub(super) struct LocalStorage {
     reserving: Mutex<()>,
     /// The largest size that a segment was to have: a larger file was one record's, and is not used again.
     wished: AtomicU64,
-    /// Segments made since the last deletion, and before it.
+    /// Segments made since the last deletion, and the most of late.
     made: AtomicUsize,
     pace: AtomicUsize,
     /// Set once there is a writer.
@@ -342,9 +344,11 @@ impl Storage for LocalStorage {
         let mut spares = self.spares()?;
         // A log that is cleaned once a second gives back what it wrote in a second, and will soon need as much.
         let made = self.made.swap(0, Ordering::Relaxed);
-        let pace = self.pace.swap(made, Ordering::Relaxed).max(made);
+        let pace = made.max(self.pace.load(Ordering::Relaxed) * PACE_KEPT / (PACE_KEPT + 1));
+        self.pace.store(pace, Ordering::Relaxed);
         let most = if self.durable { SPARES.max(2 * pace) } else { 0 };
-        // A burst's files are given back when it is over.
+        // A burst's files are given back, over the next dozens of deletions: receivers write in bursts, and every file that
+        // is not there again is a file whose bytes are written twice.
         while spares.len() > most {
             let smallest = spares.iter().enumerate().min_by_key(|(_, (_, l))| *l).map(|(i, _)| i);
             let Some(i) = smallest else { break };
