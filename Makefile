@@ -6,6 +6,7 @@ GRADLE = gradle --console=plain
 help:
 	@echo 'make demo    a Spark application, killed with -9 twice: without a log, with Spark'"'"'s, with ferrowal'
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
+	@echo 'make matrix  all Java tests on Spark 3.3, 3.4, 3.5, 4.0 and 4.1, and the application in Python on 3.5 and 4.1'
 	@echo 'make check-homes   the same promises in real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
@@ -79,6 +80,19 @@ setup-homes:
 .PHONY: check-java
 check-java: setup-tools
 	$(GRADLE) check
+
+# Every Spark that is listed as supported. The ends are in `make check`.
+.PHONY: matrix
+matrix: setup-homes
+	for spark in 33 34 35 40 41; do $(GRADLE) sparkTest$$spark || exit 1; done
+	$(MAKE) check-pyspark PYSPARK=3.5.7
+	$(MAKE) check-pyspark PYSPARK=4.1.0
+
+# A streaming application in Python, killed with -9; the package pyspark (300 MB) comes from PyPI into a venv below build/.
+.PHONY: check-pyspark
+check-pyspark: setup-homes
+	$(GRADLE) --quiet jar
+	tests/pyspark/run $(PYSPARK)
 
 # Licences, bans and sources of every dependency (deny.toml). cargo install cargo-deny --locked: minutes, hence not in ./setup.
 .PHONY: deny
