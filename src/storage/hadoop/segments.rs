@@ -15,8 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use uuid::Uuid;
+
 use super::{
-    Found, Inner, PATIENCE, exists,
+    Found, Inner, PATIENCE, exists, found,
     jobs::{Call, What, call, post},
     locked,
 };
@@ -128,9 +130,9 @@ impl HadoopStorage {
     }
 
     fn segments(&self) -> Result<Vec<(u64, Found)>> {
-        let found = self.inner.list(&self.dir)?.into_iter();
+        let files = self.inner.list(&self.dir)?.into_iter();
         let mut segments: Vec<(u64, Found)> =
-            found.filter(|f| !f.is_dir).filter_map(|f| Some((segment_id(&f.name)?, f))).collect();
+            files.filter(|f| !f.is_dir).filter_map(|f| Some((segment_id(&f.name)?, f))).collect();
         segments.sort_by_key(|(id, _)| *id);
         Ok(segments)
     }
@@ -150,41 +152,38 @@ impl HadoopStorage {
         }))
     }
 
+    /// Whose segment a file is, as far as its header says.
+    fn owner(&self, id: u64) -> Result<Option<(Uuid, u64)>> {
+        let mut block = vec![0; BLOCK as usize];
+        let n = self.open(id).and_then(|reader| reader.read(0, &mut block))?;
+        Ok(decode_header(&block[..n]).ok().map(|h| (h.place().writer, h.epoch)))
+    }
+
     /// What to make of an id that is taken: it is somebody else's, and then this writer is fenced, or what became of our
     /// own attempt that was never answered; that goes.
     fn settle(&self, id: u64, header: &[u8]) -> Result<()> {
-        let path = self.path(id);
+        let ours = decode_header(header).map(|h| h.place().writer).ok();
         let began = Instant::now();
-        loop {
-            let mut block = vec![0; BLOCK as usize];
-            let read = self.open(id).and_then(|reader| reader.read(0, &mut block));
-            let n = match read {
-                Ok(n) => n,
-                Err(e) if e.is_not_found() => return Ok(()),
-                Err(e) => return Err(e),
-            };
-            match (decode_header(&block[..n]), decode_header(header)) {
-                (Ok(theirs), Ok(ours)) if theirs.place().writer == ours.place().writer => {
-                    return self.remove_own(&path);
-                }
-                (Ok(theirs), _) => {
-                    let who = theirs.place().writer;
-                    return Err(
-                        self.fenced(format!("segment {id} is of writer {who}, epoch {}", theirs.epoch))
-                    );
-                }
-                _ if began.elapsed() < HEADER_WAIT => thread::sleep(HEADER_LOOK),
-                // Nobody has written to it for so long: it holds no group, whoever made it.
-                _ => return self.remove_own(&path),
+        while began.elapsed() < HEADER_WAIT {
+            match found(self.owner(id))? {
+                None => return Ok(()),
+                Some(Some(_)) => break,
+                // Whoever made it is about to write its header, or is dead.
+                Some(None) => thread::sleep(HEADER_LOOK),
             }
         }
-    }
-
-    /// Removes a segment without groups that a lost answer, or a creator's death, has left.
-    fn remove_own(&self, path: &str) -> Result<()> {
         self.not_gone(true)?;
-        self.inner.recover(path)?;
-        self.inner.delete(path).map(drop)
+        let path = self.path(id);
+        // From here on nobody writes a header to it that was not there: only then does its absence mean anything.
+        if found(self.inner.recover(&path))?.is_none() {
+            return Ok(());
+        }
+        match found(self.owner(id))? {
+            Some(Some((writer, epoch))) if Some(writer) != ours => {
+                Err(self.fenced(format!("segment {id} is of writer {writer}, epoch {epoch}")))
+            }
+            _ => self.inner.delete(&path).map(drop),
+        }
     }
 
     /// Whether nobody can think that this writer is gone, or has taken its place.

@@ -31,8 +31,6 @@ import org.junit.jupiter.api.Test;
 /** Logs in a real HDFS of four processes: {@code make check-homes} starts it. */
 class HdfsTest {
     private static final Duration BOUND = Duration.ofSeconds(90);
-    /** Marks grow old sooner, by this factor. */
-    private static final String TIMESCALE = "10";
 
     private String uri;
     private String dir;
@@ -48,25 +46,12 @@ class HdfsTest {
         System.out.println("seed: " + seed);
     }
 
-    private static LogOptions options(String dir, LogOptions.Role role) {
-        return LogOptions.at(dir, role).linger(Duration.ZERO).lockWait(Duration.ofSeconds(10))
-            .store(Map.of("dfs.replication", "3", "ferrowal.test.timescale", TIMESCALE));
-    }
-
     private LogOptions receivers() {
-        return options(dir, LogOptions.Role.RECEIVERS);
+        return HdfsWriter.options(dir, LogOptions.Role.RECEIVERS);
     }
 
     private LogOptions driver() {
-        return options(dir, LogOptions.Role.DRIVER);
-    }
-
-    /** A record that says its number, and whose other bytes follow from it. */
-    private static byte[] record(int number, int length) {
-        byte[] bytes = new byte[Math.max(4, length)];
-        new Random(number).nextBytes(bytes);
-        ByteBuffer.wrap(bytes).putInt(number);
-        return bytes;
+        return HdfsWriter.options(dir, LogOptions.Role.DRIVER);
     }
 
     private static byte[] bytes(ByteBuffer buffer) {
@@ -81,7 +66,7 @@ class HdfsTest {
             while (records.hasNext()) {
                 byte[] record = bytes(records.next());
                 int number = ByteBuffer.wrap(record).getInt();
-                assertArrayEquals(record(number, record.length), record, () -> "record " + number);
+                assertArrayEquals(HdfsWriter.record(number, record.length), record, () -> "record " + number);
                 numbers.add(number);
             }
         }
@@ -123,9 +108,9 @@ class HdfsTest {
             for (int i = 0; i < 40; i++) {
                 // Small, large, and longer than any buffer; times that roll the segment after every ten.
                 int length = i % 13 == 12 ? 9 << 20 : i * 1000;
-                locations.put(i, log.append(ByteBuffer.wrap(record(i, length)), i * 100L));
+                locations.put(i, log.append(ByteBuffer.wrap(HdfsWriter.record(i, length)), i * 100L));
                 // Read at once, through a stream that may have been opened before.
-                assertArrayEquals(record(i, length), bytes(log.read(locations.get(i))), "record " + i);
+                assertArrayEquals(HdfsWriter.record(i, length), bytes(log.read(locations.get(i))), "record " + i);
             }
             assertEquals(upTo(0, 40), scanned(log));
             log.clean(2500, true);
@@ -145,8 +130,8 @@ class HdfsTest {
         }
         try (Log log = Log.open(receivers())) {
             assertEquals(upTo(25, 40), scanned(log));
-            assertArrayEquals(record(39, 39_000), bytes(log.read(locations.get(39))));
-            locations.put(40, log.append(ByteBuffer.wrap(record(40, 10)), 4000));
+            assertArrayEquals(HdfsWriter.record(39, 39_000), bytes(log.read(locations.get(39))));
+            locations.put(40, log.append(ByteBuffer.wrap(HdfsWriter.record(40, 10)), 4000));
             assertEquals(upTo(25, 41), scanned(log));
         }
     }
@@ -168,14 +153,14 @@ class HdfsTest {
             List<Integer> found = scanned(log);
             assertTrue(new HashSet<>(found).containsAll(acknowledged), () -> "lost: " + missing(acknowledged, found));
             int last = next;
-            log.append(ByteBuffer.wrap(record(last, 100)), last);
+            log.append(ByteBuffer.wrap(HdfsWriter.record(last, 100)), last);
             found.add(last);
             assertEquals(found, scanned(log));
         }
     }
 
     @Test
-    void anExecutorThatWasKilledIsReadByOthersAndCleanedWhenItIsGone() {
+    void anExecutorThatWasKilledIsReadByOthers() {
         Set<Integer> acknowledged = new HashSet<>();
         try (Child child = child("RECEIVERS", 0, 5000)) {
             child.await(line -> line.startsWith("acknowledged 50"), BOUND);
@@ -198,11 +183,11 @@ class HdfsTest {
             List<Integer> found;
             try (Log log = Log.open(driver().lockWait(Duration.ofSeconds(30)))) {
                 found = scanned(log);
-                log.append(ByteBuffer.wrap(record(first, 100)), 1);
+                log.append(ByteBuffer.wrap(HdfsWriter.record(first, 100)), 1);
                 signal(zombie, "-CONT");
                 zombie.await(line -> line.startsWith("failed ") && line.contains("LogFencedException"), BOUND);
                 note(zombie, acknowledged);
-                log.append(ByteBuffer.wrap(record(first + 1, 100)), 2);
+                log.append(ByteBuffer.wrap(HdfsWriter.record(first + 1, 100)), 2);
                 found = scanned(log);
             }
             List<Integer> all = found;
@@ -218,11 +203,11 @@ class HdfsTest {
             try (Log log = Log.open(driver().lockWait(Duration.ofSeconds(1)))) {
                 LogLockedException e = assertThrows(LogLockedException.class, log::check);
                 assertTrue(e.getMessage().contains("pid " + one.pid()), e::getMessage);
-                assertThrows(LogLockedException.class, () -> log.append(ByteBuffer.wrap(record(1, 10)), 1));
+                assertThrows(LogLockedException.class, () -> log.append(ByteBuffer.wrap(HdfsWriter.record(1, 10)), 1));
             }
             // And is left to whoever takes it.
             try (Log log = Log.open(driver().takeover(LogOptions.Takeover.FORCE))) {
-                log.append(ByteBuffer.wrap(record(1_000_000, 100)), 1);
+                log.append(ByteBuffer.wrap(HdfsWriter.record(1_000_000, 100)), 1);
                 one.await(line -> line.startsWith("failed ") && line.contains("LogFencedException"), BOUND);
             }
         }
@@ -243,14 +228,14 @@ class HdfsTest {
                     }
                     long began = System.nanoTime();
                     // Every fortieth rolls.
-                    locations.put(i, log.append(ByteBuffer.wrap(record(i, 20_000)), i * 25L));
+                    locations.put(i, log.append(ByteBuffer.wrap(HdfsWriter.record(i, 20_000)), i * 25L));
                     worst = Math.max(worst, System.nanoTime() - began);
                 }
                 cluster("start");
             }
             int count = i;
             assertEquals(upTo(0, count), scanned(log));
-            locations.forEach((n, location) -> assertArrayEquals(record(n, 20_000), bytes(log.read(location))));
+            locations.forEach((n, location) -> assertArrayEquals(HdfsWriter.record(n, 20_000), bytes(log.read(location))));
         }
         System.out.println("longest append while DataNodes died: " + worst / 1_000_000 + " ms");
     }
@@ -264,12 +249,12 @@ class HdfsTest {
             note(child, acknowledged);
         }
         try (Log log = Log.open(receivers())) {
-            log.append(ByteBuffer.wrap(record(500_000, 100)), 1);
+            log.append(ByteBuffer.wrap(HdfsWriter.record(500_000, 100)), 1);
             cluster("restart", "dn1", "dn2", "dn3");
             // Of the dead writer's last block no DataNode knows the length now; of ours the pipeline is gone.
             List<Integer> found = scanned(log);
             assertTrue(new HashSet<>(found).containsAll(acknowledged), () -> "lost: " + missing(acknowledged, found));
-            log.append(ByteBuffer.wrap(record(500_001, 100)), 2);
+            log.append(ByteBuffer.wrap(HdfsWriter.record(500_001, 100)), 2);
             List<Integer> more = scanned(log);
             assertTrue(more.containsAll(List.of(500_000, 500_001)), more::toString);
         }
@@ -279,7 +264,7 @@ class HdfsTest {
     void aGroupCostsLittleMoreThanABareWriteAndSync() throws IOException {
         int rounds = 300;
         int length = 16 << 10;
-        byte[] record = record(1, length);
+        byte[] record = HdfsWriter.record(1, length);
         long[] bare = new long[rounds];
         long[] logged = new long[rounds];
         try (FileSystem system = system(); Log log = Log.open(receivers());
@@ -309,7 +294,7 @@ class HdfsTest {
 
     @Test
     void withoutHadoopTheJarSaysWhatIsMissing() {
-        try (Child child = Child.plain(HdfsTest.Writer.class, List.of(), uri + "/none", "DRIVER", "0", "10")) {
+        try (Child child = Child.plain(HdfsWriter.class, List.of(), uri + "/none", "DRIVER", "0", "10")) {
             String line = child.await(l -> l.contains("needs Hadoop's client"), BOUND);
             assertTrue(line.contains("IllegalArgumentException"), line);
             assertFalse(child.output().contains("acknowledged"));
@@ -349,27 +334,7 @@ class HdfsTest {
         arguments.add("-cp");
         arguments.add(jar + ":" + System.getProperty("ferrowal.test.app") + ":"
             + System.getProperty("ferrowal.test.sparkHome") + "/jars/*");
-        arguments.addAll(List.of(Writer.class.getName(), dir, role, Integer.toString(first), Integer.toString(length)));
+        arguments.addAll(List.of(HdfsWriter.class.getName(), dir, role, Integer.toString(first), Integer.toString(length)));
         return new Child(arguments, new HashMap<>());
-    }
-
-    /** A process that writes numbered records until it is killed, or told that it is fenced. */
-    public static final class Writer {
-        private Writer() {
-        }
-
-        /** Directory, role, first number, length of the records. */
-        public static void main(String[] args) {
-            int length = Integer.parseInt(args[3]);
-            try (Log log = Log.open(options(args[0], LogOptions.Role.valueOf(args[1])).lockWait(Duration.ofSeconds(30)))) {
-                for (int i = Integer.parseInt(args[2]);; i++) {
-                    System.out.println("write " + i);
-                    log.append(ByteBuffer.wrap(record(i, length)), i);
-                    System.out.println("acknowledged " + i);
-                }
-            } catch (RuntimeException e) {
-                System.out.println("failed " + e);
-            }
-        }
     }
 }
