@@ -19,7 +19,7 @@ pub(crate) mod object;
 mod poison;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
-mod times;
+pub(crate) mod times;
 
 use std::{fmt::Debug, io::IoSlice, sync::Arc, time::Duration};
 

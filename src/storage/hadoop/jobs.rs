@@ -57,6 +57,7 @@ pub(crate) enum What {
 
 /// One call.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "jni"), allow(dead_code))]
 pub(crate) struct Call {
     pub(crate) root: i64,
     pub(crate) what: What,
@@ -97,6 +98,7 @@ pub(crate) struct Answer {
 
 /// A call on its way.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "jni"), allow(dead_code))]
 pub(crate) struct Job {
     pub(crate) id: i64,
     pub(crate) call: Call,
@@ -107,6 +109,7 @@ pub(crate) struct Job {
 
 impl Job {
     /// Bytes that Java has read, at this place of the answer. Whether they fit.
+    #[cfg_attr(not(feature = "jni"), allow(dead_code))]
     pub(crate) fn fill(&self, at: usize, bytes: &[u8]) -> bool {
         let mut read = locked(&self.read);
         let fits = at == read.len() && at + bytes.len() <= self.call.room;
@@ -247,6 +250,7 @@ pub(crate) fn answer(id: i64, answer: Result<Answer>) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use std::thread;
 

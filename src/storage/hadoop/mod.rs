@@ -95,6 +95,8 @@ struct Inner {
     marks: Mutex<HashMap<Which, Weak<Mark>>>,
     /// Files that this process has open for writing, by path.
     writing: Mutex<HashMap<String, Arc<Writing>>>,
+    /// The driver's segment that keeps older ones out: never deleted by its own writer.
+    fence: Mutex<Option<u64>>,
 }
 
 impl fmt::Debug for Inner {
@@ -268,6 +270,7 @@ impl HadoopHome {
                 clock: NameNodeClock::default(),
                 marks: Mutex::default(),
                 writing: Mutex::default(),
+                fence: Mutex::default(),
             }),
         }
     }

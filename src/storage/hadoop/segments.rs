@@ -111,14 +111,12 @@ pub(super) struct HadoopStorage {
     inner: Arc<Inner>,
     which: Which,
     dir: String,
-    /// The segment that keeps older writers out: never deleted by its own writer.
-    fence: Mutex<Option<u64>>,
 }
 
 impl HadoopStorage {
     pub(super) fn new(inner: Arc<Inner>, which: Which) -> HadoopStorage {
         let dir = inner.below(which);
-        HadoopStorage { inner, which, dir, fence: Mutex::default() }
+        HadoopStorage { inner, which, dir }
     }
 
     fn path(&self, id: u64) -> String {
@@ -260,7 +258,7 @@ impl Storage for HadoopStorage {
             Err(e) if e.is_exists() => return Err(exists(self.inner.shown(&self.path(id)))),
             made => made?,
         };
-        *locked(&self.fence) = Some(id);
+        *locked(&self.inner.fence) = Some(id);
         // From here on nobody creates a segment but us; those that are there get no byte more.
         self.inner.recover_all(self.which, Some(&name(id)))?;
         Ok(Some(made))
@@ -294,7 +292,7 @@ impl Storage for HadoopStorage {
     }
 
     fn delete(&self, ids: &[u64]) -> Result<()> {
-        let fence = *locked(&self.fence);
+        let fence = if self.which == Which::Driver { *locked(&self.inner.fence) } else { None };
         for id in ids.iter().filter(|id| Some(**id) != fence) {
             let path = self.path(*id);
             drop(locked(&self.inner.writing).remove(&path));

@@ -46,12 +46,18 @@ final class HadoopThreads {
             THREADS.decrementAndGet();
             return;
         }
-        WAITING.incrementAndGet();
         Thread thread = new Thread(HadoopThreads::run, "ferrowal-hadoop-" + now);
         thread.setDaemon(true);
         // Hadoop finds its file systems through it.
         thread.setContextClassLoader(HadoopThreads.class.getClassLoader());
-        thread.start();
+        WAITING.incrementAndGet();
+        try {
+            thread.start();
+        } catch (OutOfMemoryError e) {
+            // There is no memory for another thread: those that there are do what they can.
+            WAITING.decrementAndGet();
+            THREADS.decrementAndGet();
+        }
     }
 
     private static void run() {
@@ -68,10 +74,11 @@ final class HadoopThreads {
                 continue;
             }
             idle = 0;
-            if (WAITING.decrementAndGet() == 0) {
-                another();
-            }
+            int left = WAITING.decrementAndGet();
             try {
+                if (left == 0) {
+                    another();
+                }
                 HadoopRoot.carryOut(numbers, paths, piece);
             } catch (Throwable e) {
                 Native.jobAnswer(numbers[ID], HadoopRoot.OTHER, "Hadoop's client failed: " + e, 0, null);
