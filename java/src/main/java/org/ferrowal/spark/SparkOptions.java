@@ -109,6 +109,8 @@ final class SparkOptions {
             .rollingInterval(Duration.ofSeconds(
                 Math.max(1, whole(conf, "spark.streaming." + side + ".writeAheadLog.rollingIntervalSecs", 60, 0))))
             .maxFailures(whole(conf, "spark.streaming." + side + ".writeAheadLog.maxFailures", 3, 1));
+        // The plugin's, which only warns: said here, a bad value stops the start like any other.
+        metricsInterval(merged);
         warn(conf, dir);
         return new SparkOptions(options, conf.get("spark.serializer", JAVA_SERIALIZER));
     }
