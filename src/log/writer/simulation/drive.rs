@@ -56,6 +56,8 @@ pub(super) enum Fate {
     Lost,
     /// Not acknowledged before a crash, but found after it: shown once, it must stay.
     Recovered,
+    /// Not acknowledged, and after a crash either not there or below the clean threshold.
+    Hidden,
     /// Acknowledged by the operating system alone, and lost with it.
     Evaporated(Option<RecordHandle>),
 }
