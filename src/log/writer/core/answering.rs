@@ -1,6 +1,6 @@
 //! How writes went: who is answered, and what happens to groups whose segment failed.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use super::{Core, FAILURE_PAUSE, FULL_RETRY, Failing, Flight, FlightState, Phase, Unsynced, Written};
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Result},
     log::writer::group::{Filling, Group, Placed, Stamp},
     planted::planted,
+    sync::Arc,
 };
 
 impl Core {

@@ -1,12 +1,13 @@
 //! Rounds of cleaning: make the low-water mark durable, delete, look after dead writers, tell who waits.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use super::{Core, Op, Phase, Round, Unsynced};
 use crate::{
     commit::{Gate, Step, Wake},
     error::Error,
     planted::planted,
+    sync::Arc,
 };
 
 impl Core {

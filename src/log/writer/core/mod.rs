@@ -19,7 +19,6 @@ mod placing;
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -37,6 +36,7 @@ use crate::{
     format::{Footer, FrameHeader, GROUP_HEADER, GroupHeader, Past, Place},
     log::threshold::Thresholds,
     storage::{Barrier, Poisoned, SegmentWrite, Space},
+    sync::Arc,
 };
 
 /// How often a full volume is tried again; `clean` cuts it short.

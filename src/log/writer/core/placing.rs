@@ -1,6 +1,6 @@
 //! Which group goes where: the next write, and the segment it needs.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use super::{
     Config, Core, Flight, FlightState, MARK_ROOM, Op, PREPARE_RETRY, Queued, Ready, Verdict, Worker, address,
@@ -15,6 +15,7 @@ use crate::{
     },
     planted::planted,
     storage::{Barrier, Poisoned, Preallocate, SegmentWrite, Space},
+    sync::Arc,
 };
 
 impl Core {
