@@ -132,7 +132,9 @@ impl Core {
         for Flight { queued, .. } in flights.into_iter().rev() {
             let is_mark = self.mark.as_ref().is_some_and(|m| Arc::ptr_eq(&m.queued.group, &queued.group));
             if over || is_mark {
-                self.mark_failed |= is_mark;
+                if is_mark {
+                    self.mark_failed = Some(error.clone());
+                }
                 queued.group.answer(Err(error.clone()));
                 self.release(&queued.group);
             } else {
@@ -165,7 +167,9 @@ impl Core {
             self.release(&queued.group);
         }
         // Nobody waits for a mark but a round of cleaning, which sees that it failed.
-        self.mark_failed |= self.mark.take_if(|m| !m.submitted).is_some();
+        if self.mark.take_if(|m| !m.submitted).is_some() {
+            self.mark_failed = Some(error);
+        }
         self.last_write = Some(now);
         self.poke_waiters();
     }

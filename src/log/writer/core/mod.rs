@@ -280,7 +280,8 @@ pub(crate) struct Core {
     thresholds: Thresholds,
     cleaning: Cleaning,
     mark: Option<Mark>,
-    mark_failed: bool,
+    /// Why the last mark could not be written, for the round of cleaning that waits for it.
+    mark_failed: Option<Error>,
     /// What the last acknowledged groups carry.
     durable_low_water: u64,
     durable_threshold: i64,
@@ -328,7 +329,7 @@ impl Core {
             thresholds,
             cleaning: Cleaning::default(),
             mark: None,
-            mark_failed: false,
+            mark_failed: None,
             durable_low_water: 0,
             durable_threshold: i64::MIN,
             unsynced: None,
