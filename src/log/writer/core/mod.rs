@@ -16,6 +16,8 @@ mod chores;
 mod cleaning;
 mod gathering;
 mod placing;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::{
     collections::VecDeque,
