@@ -124,6 +124,8 @@ pub struct Options {
     pub group_linger: Duration,
     /// The largest object that is written, in bytes: a longer record is refused. 8 MiB to 1 GiB, default 64 MiB.
     pub most_put: u64,
+    /// How often an open log says at INFO what it did: one line. Zero, the default, is never; else a second at least.
+    pub summary: Duration,
 }
 
 impl Options {
@@ -152,6 +154,7 @@ impl Options {
             takeover: Takeover::Refuse,
             group_linger: Duration::ZERO,
             most_put: 64 << 20,
+            summary: Duration::ZERO,
         }
     }
 
@@ -167,6 +170,9 @@ impl Options {
         }
         if self.group_linger > Duration::from_secs(1) {
             return bad(format!("a group may linger for a second at most, not {:?}", self.group_linger));
+        }
+        if !self.summary.is_zero() && self.summary < Duration::from_secs(1) {
+            return bad(format!("a summary may come every second at most, not every {:?}", self.summary));
         }
         if !(8 << 20..=1 << 30).contains(&self.most_put) {
             return bad(format!("the largest object must be 8 MiB to 1 GiB, not {} bytes", self.most_put));
@@ -184,6 +190,7 @@ impl Options {
             ("wait for the lock", self.lock_wait),
             ("time to linger", self.linger),
             ("silence before a mark", self.idle_mark),
+            ("time from summary to summary", self.summary),
         ] {
             if value > YEAR {
                 return bad(format!("the {name} must be a year at most, not {value:?}"));

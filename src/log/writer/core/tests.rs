@@ -5,12 +5,17 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::{Config, Core, Reserved};
-use crate::log::{
-    threshold::Thresholds,
-    writer::{pool::Pool, segments::Segments},
+use crate::{
+    Role,
+    log::{
+        threshold::Thresholds,
+        writer::{pool::Pool, segments::Segments},
+    },
+    metrics::Metrics,
 };
 
 fn core(group_linger: Duration) -> Core {
+    let metrics = Metrics::of(Role::Receivers);
     let config = Config {
         place: "nowhere".into(),
         block: 4096,
@@ -30,9 +35,10 @@ fn core(group_linger: Duration) -> Core {
         collect_every: None,
         reserve: false,
         prepare: true,
+        metrics,
     };
     let segments = Segments::new(Uuid::nil(), Uuid::nil(), Vec::new(), 1, 0);
-    Core::new(config, Pool::new(16 << 20), segments, 1, Thresholds::new(Duration::ZERO, i64::MIN))
+    Core::new(config, Pool::new(16 << 20, metrics), segments, 1, Thresholds::new(Duration::ZERO, i64::MIN))
 }
 
 /// Whoever opens a group that lingers watches its clock. If its copy fails it does not, and the next one must.

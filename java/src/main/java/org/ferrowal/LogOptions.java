@@ -76,6 +76,7 @@ public final class LogOptions {
     private Takeover takeover = Takeover.REFUSE;
     private Duration groupLinger = Duration.ZERO;
     private long mostPut = 64L << 20;
+    private Duration summary = Duration.ZERO;
     private Recovery recovery = Recovery.DEFAULT;
     private Durability durability = Durability.DEVICE;
     private Barrier barrier = Barrier.AUTO;
@@ -103,6 +104,7 @@ public final class LogOptions {
         copy.takeover = takeover;
         copy.groupLinger = groupLinger;
         copy.mostPut = mostPut;
+        copy.summary = summary;
         copy.recovery = recovery;
         copy.durability = durability;
         copy.barrier = barrier;
@@ -226,6 +228,18 @@ public final class LogOptions {
     public LogOptions barrier(Barrier barrier) {
         LogOptions copy = copy();
         copy.barrier = Objects.requireNonNull(barrier, "barrier");
+        return copy;
+    }
+
+    /**
+     * How often an open log says at INFO what it did: one line.
+     *
+     * @param every zero, the default, is never; a second at least otherwise
+     * @return the options with it
+     */
+    public LogOptions summary(Duration every) {
+        LogOptions copy = copy();
+        copy.summary = Objects.requireNonNull(every, "every");
         return copy;
     }
 
@@ -429,6 +443,7 @@ public final class LogOptions {
             "takeover", takeover.name().toLowerCase(Locale.ROOT),
             "groupLinger", Long.toString(groupLinger.toMillis()),
             "mostPut", Long.toString(mostPut),
+            "summary", Long.toString(summary.toMillis()),
             "allowNetworkLock", Boolean.toString(allowNetworkLock)
         };
     }
