@@ -34,6 +34,7 @@ mod options;
 mod planted;
 mod report;
 mod storage;
+mod sync;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

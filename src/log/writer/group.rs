@@ -8,10 +8,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use bytes::BytesMut;
@@ -24,6 +21,7 @@ use crate::{
     format::{FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place},
     log::RecordSource,
     planted::planted,
+    sync::{Arc, AtomicU32},
 };
 
 /// Frames that one group holds at most; their bookkeeping is small, but not nothing.
@@ -150,7 +148,7 @@ impl Group {
         Group {
             gate: Arc::new(Gate::new(brief)),
             copies: Copies::default(),
-            seats_filled: AtomicU32::new(0),
+            seats_filled: AtomicU32::default(),
             large,
             staged: Mutex::default(),
             answer: Mutex::new(None),
@@ -214,7 +212,7 @@ impl Group {
         let Group { gate, copies, seats_filled, large, staged, answer } = Arc::get_mut(spent)?;
         Arc::get_mut(gate)?.renew(brief);
         *copies = Copies::default();
-        *seats_filled.get_mut() = 0;
+        *seats_filled = AtomicU32::default();
         *large = None;
         let staged = staged.get_mut().unwrap_or_else(PoisonError::into_inner);
         staged.slots.clear();

@@ -6,6 +6,8 @@
 mod core;
 mod group;
 mod large;
+#[cfg(all(test, loom))]
+mod models;
 mod pool;
 pub(crate) mod segments;
 #[cfg(any(test, feature = "simulation"))]
@@ -36,7 +38,7 @@ use super::{
     RecordSource, collect::Remains, read::Reader, recover::Recovered, threshold::Thresholds, wall_clock,
 };
 use crate::{
-    commit::{Commit, Gate},
+    commit::Commit,
     error::{Error, Result},
     format::{Place, SegmentHeader, UNPADDED, VERSION},
     handle::RecordHandle,
@@ -44,6 +46,7 @@ use crate::{
     options::{Durability, Options},
     planted::planted,
     storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
+    sync,
 };
 
 /// Deleting takes as long as the file system likes; meanwhile the next segment is prepared.
@@ -205,17 +208,17 @@ impl Writer {
             u32::try_from(length).ok().filter(|l| *l <= RecordHandle::MAX_LENGTH).ok_or_else(|| {
                 Error::Config(format!("a record of {length} bytes is over the limit of 2^31-1"))
             })?;
-        let began = Instant::now();
+        let began = sync::now();
         let deadline = began + self.shared.write_timeout;
         loop {
             // The clock is read under the lock: nobody's time is before that of whoever came first.
-            match self.shared.commit.with(|core| core.reserve(Instant::now(), length, time))? {
+            match self.shared.commit.with(|core| core.reserve(sync::now(), length, time))? {
                 Reserved::Seat(seat, seen, look) => {
                     return self.shared.append_seat(seat, (!look).then_some(seen), length, source);
                 }
                 Reserved::Large(group, buffers) => return self.shared.append_large(&group, buffers, source),
                 Reserved::Wait(space, seen) => {
-                    if Instant::now() >= deadline {
+                    if sync::now() >= deadline {
                         return Err(Error::Timeout {
                             waited: self.shared.write_timeout,
                             detail: "all memory for records on their way to the device is taken (spark.ferrowal.memory)".into(),
@@ -229,7 +232,7 @@ impl Writer {
 
     /// Drops what lies below the threshold; returns at once unless `wait`.
     pub(crate) fn clean(&self, threshold: i64, wait: bool) -> Result<()> {
-        let gate: Arc<Gate> = self.shared.commit.with(|core| core.clean(threshold, wait));
+        let gate = self.shared.commit.with(|core| core.clean(threshold, wait));
         if !wait {
             return Ok(());
         }
@@ -314,14 +317,14 @@ impl Shared {
 
     fn append_large(
         &self,
-        group: &Arc<Group>,
+        group: &sync::Arc<Group>,
         mut buffers: [BytesMut; 2],
         source: &mut dyn RecordSource,
     ) -> Result<RecordHandle> {
         let Some(large) = group.large else { return Err(Error::Internal("not a large record".into())) };
         let mut failure = None;
         self.commit.drive(Worker::Member(address(group)), &group.gate, |op| match op {
-            Op::Write { group: theirs, segment, stamp, barrier } if Arc::ptr_eq(&theirs, group) => {
+            Op::Write { group: theirs, segment, stamp, barrier } if sync::Arc::ptr_eq(&theirs, group) => {
                 let (segment, lanes) = (segment.as_ref(), self.lanes);
                 let target = Target { segment, stamp: &stamp, barrier, align: self.align, lanes };
                 let result = write_large(&target, large, &mut buffers, source);
