@@ -6,8 +6,10 @@ GRADLE = gradle --console=plain
 help:
 	@echo 'make demo    a Spark application, killed with -9 twice: without a log, with Spark'"'"'s, with ferrowal'
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
+	@echo 'make matrix  all Java tests on Spark 3.3, 3.4, 3.5, 4.0 and 4.1, and the application in Python on 3.5 and 4.1'
 	@echo 'make check-homes   the same promises in real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
+	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
 	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make deny: see CONTRIBUTING.md'
@@ -79,6 +81,19 @@ setup-homes:
 check-java: setup-tools
 	$(GRADLE) check
 
+# Every Spark that is listed as supported. The ends are in `make check`.
+.PHONY: matrix
+matrix: setup-homes
+	for spark in 33 34 35 40 41; do $(GRADLE) sparkTest$$spark || exit 1; done
+	$(MAKE) check-pyspark PYSPARK=3.5.7
+	$(MAKE) check-pyspark PYSPARK=4.1.0
+
+# A streaming application in Python, killed with -9; the package pyspark (300 MB) comes from PyPI into a venv below build/.
+.PHONY: check-pyspark
+check-pyspark: setup-homes
+	$(GRADLE) --quiet jar
+	tests/pyspark/run $(PYSPARK)
+
 # Licences, bans and sources of every dependency (deny.toml). cargo install cargo-deny --locked: minutes, hence not in ./setup.
 .PHONY: deny
 deny:
@@ -115,6 +130,17 @@ demo:
 	$(GRADLE) --quiet demoPrepare
 	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; \
 	exec $(if $(HOME_KIND),tests/homes/with-store $(HOME_KIND)) "$$java" @build/demo/launch.args $(DEMO_ARGS)
+
+# NAME=jms, mqtt, socket or custom: a streaming application with a receiver for such a source. EXAMPLE_ARGS: where a broker
+# is that runs already; otherwise one runs in the same process.
+EXAMPLE_jms = exampleJms
+EXAMPLE_mqtt = exampleMqtt
+EXAMPLE_socket = exampleSocket
+EXAMPLE_custom = exampleCustom
+.PHONY: example
+example: setup-tools
+	@[ -n '$(EXAMPLE_$(NAME))' ] || { echo 'make example NAME=jms, mqtt, socket or custom' >&2; exit 2; }
+	$(GRADLE) --quiet $(EXAMPLE_$(NAME)) $(if $(EXAMPLE_ARGS),-PexampleArgs='$(EXAMPLE_ARGS)')
 
 # Likewise. BENCH_ARGS='--help' shows its commands, BENCH_ARGS='append --help' the flags of the grid. QUICK=1 is a small grid.
 .PHONY: bench

@@ -142,6 +142,8 @@ pub struct Options {
     pub compression: Compression,
     /// The keys that records are encrypted and decrypted with. Default none: nothing is encrypted.
     pub keys: KeyRing,
+    /// How often an open log says at INFO what it did: one line. Zero, the default, is never; else a second at least.
+    pub summary: Duration,
 }
 
 impl Options {
@@ -172,6 +174,7 @@ impl Options {
             most_put: 64 << 20,
             compression: Compression::None,
             keys: KeyRing::default(),
+            summary: Duration::ZERO,
         }
     }
 
@@ -187,6 +190,9 @@ impl Options {
         }
         if self.group_linger > Duration::from_secs(1) {
             return bad(format!("a group may linger for a second at most, not {:?}", self.group_linger));
+        }
+        if !self.summary.is_zero() && self.summary < Duration::from_secs(1) {
+            return bad(format!("a summary may come every second at most, not every {:?}", self.summary));
         }
         if !(8 << 20..=1 << 30).contains(&self.most_put) {
             return bad(format!("the largest object must be 8 MiB to 1 GiB, not {} bytes", self.most_put));
@@ -204,6 +210,7 @@ impl Options {
             ("wait for the lock", self.lock_wait),
             ("time to linger", self.linger),
             ("silence before a mark", self.idle_mark),
+            ("time from summary to summary", self.summary),
         ] {
             if value > YEAR {
                 return bad(format!("the {name} must be a year at most, not {value:?}"));

@@ -42,7 +42,7 @@ pub struct RecoveryReport {
     pub sealed: u64,
     /// Records found and kept.
     pub records: u64,
-    /// Payload bytes in them.
+    /// Payload bytes in them; in segments that a crash left open, with the padding of their frames.
     pub bytes: u64,
     /// Torn bytes that were set aside (never acknowledged).
     pub torn_bytes: u64,
@@ -52,10 +52,19 @@ pub struct RecoveryReport {
     pub corrupt: u64,
     /// Files copied to quarantine.
     pub quarantined: u64,
+    /// Segments that an earlier writer had left open, and that were given a footer.
+    pub settled: u64,
+    /// Segments removed: never written to, or below the low-water mark.
+    pub removed: u64,
     /// Records of earlier generations, set aside.
     pub set_aside: u64,
     /// The generation that is now current.
     pub generation: u64,
+    /// Other writers of the same log: executors that live or lived. Only for receivers.
+    pub others: u64,
+    /// Those of them that are known to be gone; what they left is cleaned once its records are old enough. Looked for
+    /// only where a lock tells, which is in local directories.
+    pub orphans: u64,
     /// How long it took.
     pub took: Duration,
     /// Every torn or corrupt place.
@@ -63,22 +72,31 @@ pub struct RecoveryReport {
 }
 
 impl fmt::Display for RecoveryReport {
+    /// A block of lines for the log: what was found, what was done, and how long it took.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "recovered {} in {:.1?}", self.place, self.took)?;
+        writeln!(
+            f,
+            "  found: {} segments ({} sealed), {} records of {} bytes in all, generation {}",
+            self.segments, self.sealed, self.records, self.bytes, self.generation
+        )?;
+        writeln!(
+            f,
+            "  damage: {} corrupt places; {} torn bytes, never acknowledged; {} void groups",
+            self.corrupt, self.torn_bytes, self.void_groups
+        )?;
         write!(
             f,
-            "recovered {}: {} segments ({} sealed), {} records, {} bytes, generation {}; {} torn bytes dropped, {} void groups, {} corrupt places, {} quarantined, {} records of earlier generations set aside; took {:?}",
-            self.place,
-            self.segments,
-            self.sealed,
-            self.records,
-            self.bytes,
-            self.generation,
-            self.torn_bytes,
-            self.void_groups,
-            self.corrupt,
-            self.quarantined,
-            self.set_aside,
-            self.took
-        )
+            "  done: {} segments sealed, {} removed, {} copies put into quarantine, {} records of earlier generations set aside",
+            self.settled, self.removed, self.quarantined, self.set_aside
+        )?;
+        if self.others > 0 {
+            write!(
+                f,
+                "\n  orphans: {} of {} other writers are gone; what they left is kept until its records are old enough",
+                self.orphans, self.others
+            )?;
+        }
+        Ok(())
     }
 }

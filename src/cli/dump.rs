@@ -5,7 +5,7 @@ use std::{collections::HashMap, io::Write, thread, time::Duration};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{DAMAGED, Failure, Target, WELL, begins};
+use super::{DAMAGED, Failure, Readable, Target, WELL, begins};
 use crate::log::survey::{Seen, SeenRecord};
 
 /// How often a log is looked at for what came.
@@ -67,6 +67,9 @@ enum Format {
     Raw,
     /// One JSON document a line, the bytes in hex.
     Json,
+    /// A line, and below it what the events of Spark's driver in it say. Needs Spark's classes: in `java -jar` with
+    /// SPARK_HOME set, or in `spark-submit --class org.ferrowal.Main`.
+    Spark,
 }
 
 /// The part of a handle that people see.
@@ -92,7 +95,7 @@ impl Wanted {
 }
 
 impl Dump {
-    pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
+    pub(super) fn run(&self, out: &mut dyn Write, readable: Readable<'_>) -> Result<u8, Failure> {
         let format = if self.json { Format::Json } else { self.format };
         let wanted = match &self.handle {
             Some(text) => Some(Wanted::parse(text).ok_or_else(|| {
@@ -119,7 +122,7 @@ impl Dump {
                 if fits && left > 0 {
                     left -= 1;
                     shown += 1;
-                    broken = show(out, &part.name(), &record, format).err();
+                    broken = show(out, &part.name(), &record, format, readable).err();
                 }
                 Ok(left > 0 && broken.is_none() && !(fits && wanted.is_some()))
             })?;
@@ -137,7 +140,7 @@ impl Dump {
 }
 
 impl Tail {
-    pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
+    pub(super) fn run(&self, out: &mut dyn Write, readable: Readable<'_>) -> Result<u8, Failure> {
         let format = if self.json { Format::Json } else { self.format };
         // For each writer, the first group that was not shown.
         let mut next: HashMap<String, u64> = HashMap::new();
@@ -170,7 +173,7 @@ impl Tail {
                     last.clear();
                 }
                 for record in &last {
-                    show(out, &part.name(), record, format)?;
+                    show(out, &part.name(), record, format, readable)?;
                 }
                 next.insert(part.name(), part.analysis.end);
             }
@@ -184,7 +187,13 @@ impl Tail {
     }
 }
 
-fn show(out: &mut dyn Write, part: &str, record: &SeenRecord, format: Format) -> Result<(), Failure> {
+fn show(
+    out: &mut dyn Write,
+    part: &str,
+    record: &SeenRecord,
+    format: Format,
+    readable: Readable<'_>,
+) -> Result<(), Failure> {
     let payload = &record.payload;
     if format == Format::Raw {
         return Ok(out.write_all(payload)?);
@@ -207,6 +216,11 @@ fn show(out: &mut dyn Write, part: &str, record: &SeenRecord, format: Format) ->
     let line =
         if format == Format::Line { text(&payload[..payload.len().min(SHOWN)]) } else { String::new() };
     writeln!(out, "{place:<28} {:>14} {line}", record.time)?;
+    if format == Format::Spark {
+        for line in readable(payload).map_err(Failure::Say)?.lines() {
+            writeln!(out, "    {line}")?;
+        }
+    }
     if format == Format::Hex {
         for (i, row) in payload.chunks(16).enumerate() {
             let hex: String = row.iter().map(|b| format!("{b:02x} ")).collect();

@@ -196,11 +196,17 @@ impl From<serde_json::Error> for Failure {
 /// Runs the program with these arguments, the first of them its own name. Standard output and standard error are the
 /// process's.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ExitCode::from(code(args))
+    let no_java = &mut |_: &[u8]| {
+        Err("--format spark needs Java, and Spark's classes: SPARK_HOME=… java -jar ferrowal.jar dump --format spark DIR, or spark-submit --class org.ferrowal.Main ferrowal.jar dump --format spark DIR".to_owned())
+    };
+    ExitCode::from(code(args, no_java))
 }
 
+/// Says what a record of Spark's driver is, in lines for people; or why nothing can be said of any record.
+pub(crate) type Readable<'a> = &'a mut dyn FnMut(&[u8]) -> Result<String, String>;
+
 /// The same, as a number.
-pub(crate) fn code(args: impl IntoIterator<Item = OsString>) -> u8 {
+pub(crate) fn code(args: impl IntoIterator<Item = OsString>, readable: Readable<'_>) -> u8 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(e) => {
@@ -212,10 +218,10 @@ pub(crate) fn code(args: impl IntoIterator<Item = OsString>) -> u8 {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let result = match cli.command {
         Command::Inspect(c) => c.run(&mut out),
-        Command::Dump(c) => c.run(&mut out),
+        Command::Dump(c) => c.run(&mut out, readable),
         Command::Verify(c) => c.run(&mut out),
         Command::Salvage(c) => c.run(&mut out),
-        Command::Tail(c) => c.run(&mut out),
+        Command::Tail(c) => c.run(&mut out, readable),
         Command::Clean(c) => c.run(&mut out),
         Command::Bench(c) => c.run(&mut out),
     };

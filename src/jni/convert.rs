@@ -6,8 +6,12 @@ use jni::{
     Env,
     objects::{JLongArray, JObjectArray, JString},
 };
+#[cfg(feature = "cli")]
+use jni::{jni_sig, jni_str, objects::JValue};
 use uuid::Uuid;
 
+#[cfg(feature = "cli")]
+use super::error;
 use super::error::Failure;
 use crate::{
     BarrierMethod, Compression, Durability, Error, KeyRing, Options, RecordHandle, Recovery, RecoveryReport,
@@ -57,6 +61,30 @@ pub(super) fn texts(
         env.delete_local_ref(string);
     }
     Ok(strings)
+}
+
+/// What Java makes of a record of Spark's driver: text for people, or why it cannot say anything.
+#[cfg(feature = "cli")]
+pub(super) fn readable(env: &mut Env<'_>, record: &[u8]) -> Result<Result<String, String>, Failure> {
+    let Some(class) = error::native_class() else { return Err(Failure::Stale) };
+    let bytes = env.byte_array_from_slice(record)?;
+    let said = env
+        .call_static_method(
+            class,
+            jni_str!("readable"),
+            jni_sig!((record: [jbyte]) -> [java.lang.String]),
+            &[JValue::Object(&bytes)],
+        )?
+        .l()?;
+    let said = env.cast_local::<JObjectArray<'_, JString<'_>>>(said)?;
+    let texts = texts(env, &said)?;
+    env.delete_local_ref(said);
+    env.delete_local_ref(bytes);
+    Ok(match <[String; 2]>::try_from(texts) {
+        Ok([yes, text]) if yes == "yes" => Ok(text),
+        Ok([_, why]) => Err(why),
+        Err(_) => Err("Java's answer has not two parts".into()),
+    })
 }
 
 /// Reads options. Every key must be known and every one must be there: Java sends all. Those that begin with `store.`
@@ -147,6 +175,7 @@ pub(super) fn options(
     options.idle_mark = Duration::from_millis(number("idleMark")?);
     options.group_linger = Duration::from_millis(number("groupLinger")?);
     options.most_put = number("mostPut")?;
+    options.summary = Duration::from_millis(number("summary")?);
     match values.keys().next() {
         Some(key) => Err(config(format!("there is no option {key}"))),
         None => Ok(options),
@@ -191,7 +220,7 @@ pub(super) fn handle(env: &Env<'_>, longs: &JLongArray<'_>) -> Result<RecordHand
     Ok(handle)
 }
 
-/// A report as strings: the place and eleven numbers, then five strings for each finding. Java reads them in this order.
+/// A report as strings: the place and fifteen numbers, then five strings for each finding. Java reads them in this order.
 pub(super) fn report(report: &RecoveryReport) -> Vec<String> {
     let mut strings = vec![report.place.clone()];
     let numbers = [
@@ -203,7 +232,11 @@ pub(super) fn report(report: &RecoveryReport) -> Vec<String> {
         report.void_groups,
         report.corrupt,
         report.quarantined,
+        report.settled,
+        report.removed,
         report.set_aside,
+        report.others,
+        report.orphans,
         report.generation,
         u64::try_from(report.took.as_nanos()).unwrap_or(u64::MAX >> 1),
     ];

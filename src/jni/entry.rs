@@ -19,7 +19,7 @@ use super::{
     error::{self, Failure, Throw},
     logging, registry,
 };
-use crate::{Error, Log, RecordSource};
+use crate::{Error, Log, METRICS, RecordSource, Role};
 
 /// Declares one static native method of `org.ferrowal.Native`.
 macro_rules! native {
@@ -53,6 +53,8 @@ const _: &[NativeMethod<'_>] = &[
     native!(forget(id: jlong)),
     native!(report(id: jlong) -> [JString]),
     native!(overrides(dir: JString, store: [JString]) -> [jbyte]),
+    native!(metric_list() -> [JString]),
+    native!(metrics(role: jint, into: [jlong])),
     native!(set_log_level(level: jint)),
     native!(await_log(millis: jlong) -> jboolean),
     native!(take_log() -> [JString]),
@@ -246,6 +248,28 @@ fn overrides<'local>(
     }
 }
 
+/// Name, kind, unit and meaning of each metric, in turn.
+fn metric_list<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+) -> Outcome<JObjectArray<'local, JString<'local>>> {
+    let texts =
+        METRICS.iter().flat_map(|m| [m.name.into(), format!("{:?}", m.kind), m.unit.into(), m.help.into()]);
+    convert::strings(env, &texts.collect::<Vec<String>>())
+}
+
+/// The values of a role's metrics, in the order of the list. An array of another length is an exception.
+fn metrics<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    role: jint,
+    into: JLongArray<'local>,
+) -> Outcome<()> {
+    let role = if role == 0 { Role::Driver } else { Role::Receivers };
+    let values: Vec<jlong> = crate::metrics(role).values().iter().map(|v| v.cast_signed()).collect();
+    Ok(into.set_region(env, 0, &values)?)
+}
+
 fn set_log_level<'local>(_: &mut Env<'local>, _: JClass<'local>, level: jint) -> Outcome<()> {
     logging::set_level(level);
     Ok(())
@@ -264,7 +288,11 @@ fn tool<'local>(
 ) -> Outcome<jint> {
     let args = convert::texts(env, &args)?.into_iter().map(std::ffi::OsString::from);
     let name = std::ffi::OsString::from("ferrowal");
-    Ok(crate::cli::code(std::iter::once(name).chain(args)).into())
+    // On this thread, which is Java's: the program asks for one record after the other.
+    let readable = &mut |record: &[u8]| {
+        convert::readable(env, record).unwrap_or_else(|e| Err(format!("Java cannot read a record: {e:?}")))
+    };
+    Ok(crate::cli::code(std::iter::once(name).chain(args), readable).into())
 }
 
 #[cfg(not(feature = "cli"))]

@@ -100,6 +100,11 @@ pub(super) fn remember_class(env: &Env<'_>, class: &JClass<'_>) -> Result<(), Fa
     Ok(())
 }
 
+/// The class as it was given: calls of other native methods go to it, too.
+pub(super) fn native_class() -> Option<&'static Global<JClass<'static>>> {
+    NATIVE.get()
+}
+
 /// The text of a panic: `panic!("text")` carries a `&str` and `panic!("{}", x)` a `String`.
 pub(super) fn panic_text(payload: Box<dyn Any + Send>) -> String {
     let payload = match payload.downcast::<&'static str>() {

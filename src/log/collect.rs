@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     error::Result,
-    options::Recovery,
+    metrics::{Metrics, add},
+    options::{Recovery, Role},
     planted::planted,
     storage::{Claim, Home, Which},
 };
@@ -86,6 +87,9 @@ impl Remains {
         storage.delete(&ids)?;
         home.remove_writer(writer, claim)?;
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&writer);
+        let metrics = Metrics::of(Role::Receivers);
+        add(&metrics.cleaned, ids.len() as u64);
+        add(&metrics.cleaned_writers, 1);
         log::info!("cleaned after the dead writer {writer}: {} segments", ids.len());
         Ok(())
     }

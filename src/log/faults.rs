@@ -273,11 +273,17 @@ fn a_failed_barrier_is_never_retried_and_the_group_goes_to_a_fresh_segment() {
             let bench = Bench::new();
             let log = bench.open();
             let before = log.append(b"before", 1).unwrap();
+            let counted = crate::metrics(bench.options().role);
             bench.rule(first_barriers(failures, fault));
             let moved = log.append(b"moved", 2).unwrap();
             assert!(moved.segment > before.segment);
             let after = log.append(b"after", 3).unwrap();
             assert_eq!(after.segment, moved.segment);
+            // Others count beside this test.
+            let more = crate::metrics(bench.options().role);
+            for name in ["retries", "poisonings"] {
+                assert!(more.get(name) >= counted.get(name).map(|n| n + failures as u64), "{name}");
+            }
             bench.nothing_is_retried();
             for (handle, expected) in [(before, &b"before"[..]), (moved, b"moved"), (after, b"after")] {
                 assert_eq!(log.read(&handle).unwrap(), expected);

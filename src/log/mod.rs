@@ -10,6 +10,7 @@
 //! | `scan`, `read`, `walk` | reading in order, reading by handle, going through a segment |
 //! | `survey`, `salvage` | a whole log, for tools: looking at it, and copying what is good |
 //! | `threshold`, `collect` | what may be dropped, and cleaning for dead writers |
+//! | `summary` | a line now and then about what the log did |
 
 mod analysis;
 mod collect;
@@ -23,6 +24,7 @@ mod recover;
 pub(crate) mod salvage;
 mod scan;
 mod shared;
+mod summary;
 #[cfg(feature = "cli")]
 pub(crate) mod survey;
 mod threshold;
@@ -158,6 +160,14 @@ impl Log {
     /// # Errors
     /// As for `append`; an error of `source` is passed on.
     pub fn append_from(&self, source: &mut dyn RecordSource, time: i64) -> Result<RecordHandle> {
+        let result = self.append_counted(source, time);
+        if let Err(error) = &result {
+            self.shared.metrics().refused(error);
+        }
+        result
+    }
+
+    fn append_counted(&self, source: &mut dyn RecordSource, time: i64) -> Result<RecordHandle> {
         let closed = self.closed.load(Ordering::Acquire);
         if closed {
             return shared::current(&self.shared).append(source, time, false, || true);

@@ -195,7 +195,9 @@ fn a_live_driver_is_waited_for_unless_it_is_to_be_taken_over() {
     let third = open(&store, options(Role::Driver));
     assert_eq!(third.scan().unwrap().count(), 2);
     third.append(b"third", 3).unwrap();
+    let fences = crate::metrics(Role::Driver).get("fences");
     assert!(matches!(second.append(b"late", 4).unwrap_err(), Error::Fenced { .. }));
+    assert!(crate::metrics(Role::Driver).get("fences") > fences);
     // A closed instance's write would begin anew: not where the log was lost.
     second.close().unwrap();
     assert!(matches!(second.append(b"later", 4).unwrap_err(), Error::Fenced { .. }));

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     format::{BLOCK, Coding, Footer, Past, Place, SegmentHeader, decode_header},
-    options::Recovery,
+    metrics::{Metrics, add},
+    options::{Recovery, Role},
     planted::planted,
     report::RecoveryReport,
     storage::{Home, Preallocate, SegmentWrite, Space, Storage, Which},
@@ -117,6 +118,7 @@ pub(crate) fn recover(
         storage.delete(&below)?;
     }
     let mut report = summarize(&analysis);
+    report.removed = below.len() as u64;
     let mut recovered = Vec::new();
     // A threshold that was carried without any record left is of the old clock, too.
     let begins = fresh && (analysis.has_records() || analysis.threshold > i64::MIN);
@@ -166,6 +168,7 @@ pub(crate) fn recover(
     }
     // The newest first, each durably, for the same reason.
     unused.iter().try_for_each(|id| storage.delete(&[*id]))?;
+    report.removed += unused.len() as u64;
     let mut generation = analysis.generation;
     let mut threshold = analysis.threshold;
     if begins {
@@ -185,9 +188,6 @@ pub(crate) fn recover(
     }
     report.generation = generation;
     report.took = began.elapsed();
-    if !analysis.segments.is_empty() {
-        log::info!("{report}");
-    }
     for finding in &report.findings {
         if finding.corrupt {
             log::error!("{}: {finding}", analysis.place);
@@ -327,7 +327,9 @@ fn settle_segment(
         first: analysis.first,
         sealed: super::wall_clock(),
     };
-    storage.seal(id, end, &footer.encode(&segment.place, end, segment.ends))
+    storage.seal(id, end, &footer.encode(&segment.place, end, segment.ends))?;
+    report.settled += 1;
+    Ok(())
 }
 
 /// One past the last byte that is not zero.
@@ -385,5 +387,7 @@ fn set_aside(
     let kept = home.quarantine(&format!("{name}-segment-{id:016}-bytes-{from}-{to}"), &mut pieces)?;
     log::warn!("kept bytes {from} to {to} of segment {id} in {kept}");
     report.quarantined += 1;
+    let role = if which == Which::Driver { Role::Driver } else { Role::Receivers };
+    add(&Metrics::of(role).quarantined, 1);
     Ok(())
 }

@@ -22,6 +22,7 @@ use super::{
     read::{At, Reader},
     recover::{raise, recover},
     scan::{Scan, Source, began},
+    summary::Summary,
     threshold::{LAG, Thresholds},
     writer::Writer,
 };
@@ -30,6 +31,7 @@ use crate::{
     error::{Error, Result},
     handle::RecordHandle,
     location::Location,
+    metrics::Metrics,
     options::{Options, Recovery, Role},
     report::RecoveryReport,
     storage::{self, Home, Storage, Which},
@@ -165,6 +167,7 @@ pub(crate) struct Shared {
     /// Held while the writer is opened or closed, never while a record is written.
     changing: Mutex<()>,
     writer: RwLock<Option<Arc<Writer>>>,
+    summary: Mutex<Option<Summary>>,
     reader: Arc<Reader>,
     /// Open instances that did something.
     used: AtomicUsize,
@@ -188,6 +191,7 @@ impl Shared {
             id: OnceCell::new(),
             changing: Mutex::default(),
             writer: RwLock::default(),
+            summary: Mutex::default(),
             reader: Arc::new(Reader::new(options.linger)),
             used: AtomicUsize::new(0),
             lost: OnceCell::new(),
@@ -208,6 +212,11 @@ impl Shared {
 
     pub(crate) fn report(&self) -> Option<RecoveryReport> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is counted of logs of this role.
+    pub(crate) fn metrics(&self) -> &'static Metrics {
+        Metrics::of(self.options.role)
     }
 
     /// Groups that wait for the device, and cleans that wait for their turn.
@@ -296,6 +305,11 @@ impl Shared {
                 writer.clean(threshold, false)?;
             }
         }
+        if !closed && !self.options.summary.is_zero() {
+            let place = self.home.storage(writer.which()).place();
+            let summary = Summary::start(place, self.options.role, self.options.summary)?;
+            *self.summary.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary);
+        }
         self.set_writer(Some(writer.clone()));
         Ok(writer)
     }
@@ -343,11 +357,36 @@ impl Shared {
         claim.taken()?;
         let scope = Scope { log, writer: None, ..Scope::default() };
         let start = (fresh, fence);
-        let recovered =
+        let mut recovered =
             recover(self.home.as_ref(), storage.as_ref(), which, self.options.recovery, scope, start)?;
+        self.count_others(which, &mut recovered.report);
+        // A writer for one record says only what it met.
+        if prepare || recovered.report.segments > 0 {
+            log::info!("{}", recovered.report);
+        }
+        self.metrics().recovered(&recovered.report);
         *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(recovered.report.clone());
         let homes = (self.home.clone(), self.reader.clone());
         Writer::start(&self.options, homes, which, (log, writer), claim, recovered, prepare)
+    }
+
+    /// Counts the other writers of receivers, and those that are gone.
+    fn count_others(&self, own: Which, report: &mut RecoveryReport) {
+        let Which::Receiver(own) = own else { return };
+        if self.home.storage(Which::Receiver(own)).traits().fenced {
+            return;
+        }
+        // Nothing hangs on it but what people are told.
+        let writers = self.home.writers().unwrap_or_else(|e| {
+            log::warn!("cannot count the other writers: {e}");
+            Vec::new()
+        });
+        for other in writers.into_iter().filter(|w| *w != own) {
+            report.others += 1;
+            // Held for a moment only. Who cannot be asked is not known to be gone.
+            let gone = matches!(self.home.claim_gone(Which::Receiver(other)), Ok(Some(_)));
+            report.orphans += u64::from(gone);
+        }
     }
 
     fn log_id_made(&self) -> Result<Uuid> {
@@ -367,6 +406,7 @@ impl Shared {
         let _changing = self.changing();
         if let Some(writer) = self.set_writer(None) {
             writer.close();
+            drop(self.summary.lock().unwrap_or_else(PoisonError::into_inner).take());
             // The next instance tells its own.
             *self.report.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
@@ -464,16 +504,20 @@ impl Shared {
 
     /// The record in memory of its own, which is taken only once a segment is found that could hold it.
     pub(crate) fn read_new(&self, handle: &RecordHandle) -> Result<Vec<u8>> {
-        self.with_place(handle, |at| {
+        let read = self.with_place(handle, |at| {
             let located = self.reader.locate(at)?;
             let mut bytes = super::zeroed(handle.length as usize)?;
             self.reader.read_located(at, &located, &mut bytes)?;
             Ok(bytes)
-        })
+        });
+        self.metrics().read(u64::from(handle.length), &read);
+        read
     }
 
     pub(crate) fn read(&self, handle: &RecordHandle, into: &mut [u8]) -> Result<()> {
-        self.with_place(handle, |at| self.reader.read(at, into))
+        let read = self.with_place(handle, |at| self.reader.read(at, into));
+        self.metrics().read(u64::from(handle.length), &read);
+        read
     }
 
     fn with_place<T>(&self, handle: &RecordHandle, work: impl FnOnce(&At<'_>) -> Result<T>) -> Result<T> {

@@ -15,6 +15,8 @@ use okaywal::{Configuration, LogVoid, WriteAheadLog};
 use protobuf::well_known_types::BytesValue;
 use raft_engine::{Config, Engine, LogBatch, MessageExt, ReadableSize};
 
+use crate::waiting::Waiting;
+
 /// Why a log could not do something.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
@@ -39,6 +41,8 @@ pub fn open(name: &str, dir: &Path, size: usize, threads: usize) -> Result<Arc<d
         "okaywal" => Okaywal::open(dir),
         "raft-engine" => RaftEngine::open(dir, size, threads),
         "ferrowal-os" => Ferrowal::open(dir),
+        "waiting" => Waiting::open(dir, size, threads, false),
+        "waiting-awake" => Waiting::open(dir, size, threads, true),
         _ => Err(format!("no log is named '{name}'").into()),
     }
 }

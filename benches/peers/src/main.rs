@@ -2,7 +2,8 @@
 //! is told to, so that its rounds interleave with those of the rows in the JVM.
 //!
 //! ```text
-//! peers LOG DIRECTORY SIZE THREADS     LOG: raft-engine, okaywal or ferrowal-os; SIZE in bytes; an existing empty directory
+//! peers LOG DIRECTORY SIZE THREADS     LOG: raft-engine, okaywal, ferrowal-os, waiting or waiting-awake;
+//!                                      SIZE in bytes; an existing empty directory
 //! ```
 //!
 //! It says `ready`, and then answers each line of its standard input with one line:
@@ -16,6 +17,7 @@
 //! At the end of its input it exits at once, closing nothing. A failure ends it with a message and exit code 1.
 
 mod logs;
+mod waiting;
 
 use std::{
     io::{BufRead, Write},
@@ -54,7 +56,10 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [log, dir, size, threads] = args.as_slice() else {
-        return Err("usage: peers raft-engine|okaywal|ferrowal-os DIRECTORY SIZE THREADS".into());
+        return Err(
+            "usage: peers raft-engine|okaywal|ferrowal-os|waiting|waiting-awake DIRECTORY SIZE THREADS"
+                .into(),
+        );
     };
     let (size, threads): (usize, usize) = (size.parse()?, threads.parse()?);
     let log = logs::open(log, Path::new(dir), size, threads)?;

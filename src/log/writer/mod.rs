@@ -42,6 +42,7 @@ use crate::{
     error::{Error, Result},
     format::{Coded, Place, SegmentHeader, UNPADDED},
     handle::RecordHandle,
+    metrics::{Metrics, Sized, add},
     options::{Durability, Options},
     planted::planted,
     storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
@@ -69,6 +70,7 @@ struct Shared {
     block: u32,
     align: u32,
     durable: bool,
+    metrics: &'static Metrics,
     lanes: usize,
     /// What is done to records before they are written.
     coder: Coder,
@@ -134,6 +136,7 @@ impl Writer {
         let durable = options.durability == Durability::Device;
         // What no barrier follows is written again and again by the kernel as it likes: padding would gain nothing.
         let align = if durable { traits.block } else { UNPADDED };
+        let metrics = Metrics::of(options.role);
         let config = Config {
             place: storage.place(),
             block: traits.block,
@@ -153,12 +156,14 @@ impl Writer {
             collect_every: (!driver).then_some(traits.collect_every),
             reserve: driver && prepare && traits.reserve,
             prepare,
+            metrics,
         };
         let (log, writer) = ids;
         let id = Identity { log, writer, generation: recovered.generation, epoch: recovered.epoch };
         let segments = Segments::new(log, writer, recovered.segments, recovered.next_id, recovered.low_water);
         let thresholds = Thresholds::new(options.clean_grace, recovered.threshold);
-        let mut core = Core::new(config, Pool::new(options.memory), segments, recovered.sequence, thresholds);
+        let mut core =
+            Core::new(config, Pool::new(options.memory, metrics), segments, recovered.sequence, thresholds);
         if let Some((id, write)) = recovered.ready {
             core.begin_with(id, write);
         }
@@ -172,6 +177,7 @@ impl Writer {
             block: traits.block,
             align,
             durable,
+            metrics,
             lanes: traits.lanes,
             coder: Coder::new(options),
             write_timeout: options.write_timeout,
@@ -186,6 +192,11 @@ impl Writer {
     /// Whether this writer was opened for a record that came after the close.
     pub(crate) fn is_temporary(&self) -> bool {
         self.temporary
+    }
+
+    /// Whose segments it writes.
+    pub(crate) fn which(&self) -> Which {
+        self.shared.which
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -384,8 +395,11 @@ impl Shared {
                 )
                 .coded(self.coder.coding());
                 let header = |recycled| header.recycled(recycled).encode();
+                let began = Instant::now();
                 let result = self.storage.create(id, space, &header);
                 if !space.urgent {
+                    self.metrics.time(Sized::Prepare, began.elapsed());
+                    add(&self.metrics.prepare_failures, u64::from(result.is_err()));
                     self.say_once(
                         &self.prepare_told,
                         &result,
@@ -397,11 +411,13 @@ impl Shared {
             Op::Seal { place, mut footer, at } => {
                 footer.sealed = wall_clock();
                 let bytes = footer.encode(&place, at, self.block);
+                let began = Instant::now();
                 let result = self.sync_before_footer(place.segment);
                 let result = result.and_then(|()| self.storage.seal(place.segment, at, &bytes));
                 if let Err(e) = &result {
                     log::warn!("a segment stays without a footer; nothing in it is affected: {e}");
                 }
+                self.metrics.time(Sized::Seal, began.elapsed());
                 Outcome::Sealed { id: place.segment, result }
             }
             Op::Sync { segment, id, low_water, threshold } => {

@@ -2,6 +2,8 @@
 
 use bytes::BytesMut;
 
+use crate::metrics::{Metrics, Share};
+
 /// Bytes of a buffer: what one group holds at most, header and padding included.
 pub(crate) const BUFFER: usize = 4 << 20;
 /// Buffers begin at multiples of this in memory, as direct I/O wants.
@@ -13,13 +15,18 @@ pub(crate) struct Pool {
     free: Vec<BytesMut>,
     lent: usize,
     limit: usize,
+    /// Buffers that there are, those that are lent, and those that there may be: in bytes.
+    shares: [Share; 3],
 }
 
 impl Pool {
     /// A pool of at most `memory` bytes, and two buffers at least: one record is staged while another is written.
-    pub(crate) fn new(memory: u64) -> Pool {
+    pub(crate) fn new(memory: u64, metrics: &'static Metrics) -> Pool {
         let limit = usize::try_from(memory).unwrap_or(usize::MAX) / BUFFER;
-        Pool { free: Vec::new(), lent: 0, limit: limit.max(2) }
+        let shares = [&metrics.memory_held, &metrics.memory_used, &metrics.memory_limit].map(Share::new);
+        let mut pool = Pool { free: Vec::new(), lent: 0, limit: limit.max(2), shares };
+        pool.tell();
+        pool
     }
 
     /// A buffer of exactly [`BUFFER`] bytes with stale contents, or `None` at the bound.
@@ -28,7 +35,9 @@ impl Pool {
             return None;
         }
         self.lent += 1;
-        Some(self.free.pop().unwrap_or_else(|| aligned(BUFFER)))
+        let buffer = self.free.pop().unwrap_or_else(|| aligned(BUFFER));
+        self.tell();
+        Some(buffer)
     }
 
     /// Takes a buffer back, whole.
@@ -38,6 +47,7 @@ impl Pool {
         if buffer.len() == BUFFER {
             self.free.push(buffer);
         }
+        self.tell();
     }
 
     /// Whether `n` buffers could be taken.
@@ -48,6 +58,15 @@ impl Pool {
     /// Lets go of all free buffers but one.
     pub(crate) fn trim(&mut self) {
         self.free.truncate(1);
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        let bytes = |buffers: usize| (buffers * BUFFER) as u64;
+        let [held, used, limit] = &mut self.shares;
+        held.set(bytes(self.free.len() + self.lent));
+        used.set(bytes(self.lent));
+        limit.set(bytes(self.limit));
     }
 }
 

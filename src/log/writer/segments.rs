@@ -320,6 +320,11 @@ impl Segments {
         doomed.filter(|s| s.tainted).map(|s| s.place.segment).collect()
     }
 
+    /// Segments that there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.list.len() as u64
+    }
+
     pub(crate) fn deleted(&mut self, ids: &[u64]) {
         self.list.retain(|s| !(s.state == State::Doomed && ids.contains(&s.place.segment)));
     }

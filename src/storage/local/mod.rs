@@ -38,7 +38,7 @@ use self::{
 use super::{Claim, Home, Storage, Which};
 use crate::{
     error::{Error, Result},
-    options::{BarrierMethod, Durability, Options},
+    options::{BarrierMethod, Durability, Options, Role},
 };
 
 const ID: &str = "ferrowal.id";
@@ -220,6 +220,10 @@ impl Home for LocalHome {
             self.reading.clone(),
             self.chosen.clone(),
             self.durable,
+            match which {
+                Which::Driver => Role::Driver,
+                Which::Receiver(_) => Role::Receivers,
+            },
         ))
     }
 

@@ -17,7 +17,8 @@ use super::{direct::SyncedFile, fs, lock::LOCK};
 use crate::{
     error::{Error, Result},
     format::{BLOCK, pad_to},
-    options::BarrierMethod,
+    metrics::{Metrics, Share},
+    options::{BarrierMethod, Role},
     storage::{Barrier, Header, Listed, Preallocate, SegmentRead, SegmentWrite, Space, Storage, Traits},
 };
 
@@ -25,6 +26,8 @@ use crate::{
 const SPARE: &str = "spare-";
 /// Files that are kept to be used again, at least; more where more are used from one deletion to the next.
 const SPARES: usize = 8;
+/// Of the most segments used from one deletion to the next, this part of one more stays the measure after each.
+const PACE_KEPT: usize = 15;
 /// Pieces of a large record that are written at once: what fills the devices at hand.
 const LANES: usize = 4;
 const RESERVE: &str = "reserve";
@@ -40,13 +43,13 @@ pub(super) struct LocalStorage {
     reading: Arc<Reading>,
     /// Whether groups have barriers.
     durable: bool,
-    /// Held while files change from segments to spares: until that is durable none is used.
-    renaming: Mutex<()>,
+    /// Held while files change from segments to spares: until that is durable none is used. Counts them.
+    renaming: Mutex<Share>,
     /// Held while the reserve is made.
     reserving: Mutex<()>,
     /// The largest size that a segment was to have: a larger file was one record's, and is not used again.
     wished: AtomicU64,
-    /// Segments made since the last deletion, and before it.
+    /// Segments made since the last deletion, and the most of late.
     made: AtomicUsize,
     pace: AtomicUsize,
     /// Set once there is a writer.
@@ -96,12 +99,13 @@ impl LocalStorage {
         reading: Arc<Reading>,
         method: Arc<OnceCell<BarrierMethod>>,
         durable: bool,
+        role: Role,
     ) -> LocalStorage {
         LocalStorage {
             dir,
             reading,
             durable,
-            renaming: Mutex::default(),
+            renaming: Mutex::new(Share::new(&Metrics::of(role).spare)),
             reserving: Mutex::default(),
             wished: AtomicU64::new(0),
             made: AtomicUsize::new(0),
@@ -162,8 +166,9 @@ impl LocalStorage {
 
     /// Gives all spares back to a full volume, on which none of them helps. Whether there were any.
     fn give_up_spares(&self) -> Result<bool> {
-        let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
         let spares = self.spares()?;
+        renaming.set(0);
         spares.iter().try_for_each(|(path, _)| remove(path))?;
         if !spares.is_empty() {
             fs::sync_dir(&self.dir)?;
@@ -173,13 +178,17 @@ impl LocalStorage {
 
     /// The largest spare of at least this size, as a file under the temporary name.
     fn take_spare(&self, temp: &Path, least: u64) -> Result<Option<(File, u64)>> {
-        let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
         let mut spares = self.spares()?;
+        let all = spares.len() as u64;
         spares.retain(|(_, length)| *length >= least);
         spares.sort_by_key(|(_, length)| *length);
         while let Some((path, length)) = spares.pop() {
             match std::fs::rename(&path, temp) {
-                Ok(()) => return Ok(Some((fs::open_write(temp)?, length))),
+                Ok(()) => {
+                    renaming.set(all - 1);
+                    return Ok(Some((fs::open_write(temp)?, length)));
+                }
                 // Given up meanwhile for a larger one.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Error::io("use again", path.display(), e)),
@@ -335,9 +344,11 @@ impl Storage for LocalStorage {
         let mut spares = self.spares()?;
         // A log that is cleaned once a second gives back what it wrote in a second, and will soon need as much.
         let made = self.made.swap(0, Ordering::Relaxed);
-        let pace = self.pace.swap(made, Ordering::Relaxed).max(made);
+        let pace = made.max(self.pace.load(Ordering::Relaxed) * PACE_KEPT / (PACE_KEPT + 1));
+        self.pace.store(pace, Ordering::Relaxed);
         let most = if self.durable { SPARES.max(2 * pace) } else { 0 };
-        // A burst's files are given back when it is over.
+        // A burst's files are given back, over the next dozens of deletions: receivers write in bursts, and every file that
+        // is not there again is a file whose bytes are written twice.
         while spares.len() > most {
             let smallest = spares.iter().enumerate().min_by_key(|(_, (_, l))| *l).map(|(i, _)| i);
             let Some(i) = smallest else { break };
@@ -374,7 +385,8 @@ impl Storage for LocalStorage {
             }
         }
         // No file is written again before its old name is durably gone.
-        let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
+        renaming.set(spares.len() as u64);
         for (path, spare) in kept {
             std::fs::rename(&path, &spare).map_err(|e| Error::io("keep", path.display(), e))?;
         }

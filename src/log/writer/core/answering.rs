@@ -2,11 +2,14 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Core, FAILURE_PAUSE, FULL_RETRY, Failing, Flight, FlightState, Phase, Unsynced, Written};
+use super::{
+    Core, FAILURE_PAUSE, FULL_RETRY, Failing, Flight, FlightState, Phase, Queued, Unsynced, Written,
+};
 use crate::{
     commit::Wake,
     error::{Error, Result},
     log::writer::group::{Filling, Group, Placed, Stamp},
+    metrics::{Sized, add},
     planted::planted,
 };
 
@@ -19,7 +22,9 @@ impl Core {
         let Some(flight) = self.flying.iter_mut().find(|f| f.stamp.sequence == sequence) else { return };
         match result {
             Ok((placed, written)) => {
-                self.gathering.took(now.saturating_duration_since(flight.submitted));
+                let took = now.saturating_duration_since(flight.submitted);
+                self.gathering.took(took);
+                self.config.metrics.time(Sized::Barrier, took);
                 flight.state = FlightState::Durable(written);
                 flight.queued.group.answer(Ok(placed));
             }
@@ -29,7 +34,7 @@ impl Core {
                 // Others that were on their way to the same segment fail with it: that is one attempt, not several.
                 let submitted = flight.submitted;
                 // Unless that was a sync beside them: then nothing was noted yet.
-                if self.segments.poison(segment) || self.failing.is_none() {
+                if self.poison(segment) || self.failing.is_none() {
                     self.note_failure(now, error);
                     // A store was asked again and again meanwhile: that time counts.
                     if let (true, Some(failing)) = (self.config.deferred, &mut self.failing) {
@@ -38,6 +43,7 @@ impl Core {
                 }
             }
         }
+        self.count_device_time(now);
         self.settle(now);
     }
 
@@ -51,7 +57,10 @@ impl Core {
         }
         while let Some(Flight { state: FlightState::Durable(written), .. }) = self.flying.front() {
             let written = *written;
-            let Some(Flight { queued, segment, stamp, .. }) = self.flying.pop_front() else { break };
+            let Some(Flight { queued, segment, stamp, submitted, .. }) = self.flying.pop_front() else {
+                break;
+            };
+            self.count(&queued, &stamp, &written, submitted);
             self.acked = stamp.sequence + 1;
             // A failure that is still to be dealt with is not forgotten for the success of an older group.
             if self.flying.iter().all(|f| f.state != FlightState::Failed) {
@@ -92,6 +101,23 @@ impl Core {
         self.poke_waiters();
     }
 
+    /// Counts a group that is acknowledged.
+    fn count(&self, queued: &Queued, stamp: &Stamp, written: &Written, submitted: Instant) {
+        let metrics = self.config.metrics;
+        add(&metrics.groups, 1);
+        add(&metrics.device_bytes, stamp.footprint);
+        add(&metrics.records, written.records);
+        add(&metrics.bytes, written.bytes);
+        add(&metrics.marks, u64::from(written.records == 0));
+        if written.records > 0 {
+            metrics.size(Sized::GroupRecords, written.records);
+            metrics.size(Sized::GroupBytes, written.bytes);
+        }
+        if let Some(since) = queued.since {
+            metrics.time(Sized::QueueWait, submitted.saturating_duration_since(since));
+        }
+    }
+
     /// The group is answered: its buffer is free and its members may go.
     pub(super) fn release(&mut self, group: &Arc<Group>) {
         let is_mark = self.mark.as_ref().is_some_and(|m| Arc::ptr_eq(&m.queued.group, group));
@@ -118,7 +144,7 @@ impl Core {
         let first = flights.first().filter(|_| !planted!(SkipSequence));
         self.sequence = first.map_or(self.sequence, |f| f.stamp.sequence);
         for flight in &flights {
-            self.segments.poison(flight.stamp.place.segment);
+            self.poison(flight.stamp.place.segment);
         }
         let over = self.failing.as_ref().is_none_or(|f| {
             f.count >= self.config.max_failures || now >= f.since + self.config.write_timeout
@@ -135,6 +161,7 @@ impl Core {
                 queued.group.answer(Err(error.clone()));
                 self.release(&queued.group);
             } else {
+                add(&self.config.metrics.retries, 1);
                 self.queue.push_front(queued);
             }
         }

@@ -75,7 +75,7 @@ impl Core {
         }
         let group = Filling::new(for_a_mark(self.config.block), false, &mut self.spent).close();
         self.mark = Some(Mark {
-            queued: Queued { group, frames: 0, seats: 0, max_time: i64::MIN },
+            queued: Queued { group, frames: 0, seats: 0, max_time: i64::MIN, since: None },
             frees,
             submitted: false,
         });
@@ -95,8 +95,14 @@ impl Core {
         }
         let Some(mark) = &mut self.mark else { return Step::Idle(None) };
         mark.submitted = true;
-        let Queued { group, frames, seats, max_time } = &mark.queued;
-        let queued = Queued { group: group.clone(), frames: *frames, seats: *seats, max_time: *max_time };
+        let Queued { group, frames, seats, max_time, since } = &mark.queued;
+        let queued = Queued {
+            group: group.clone(),
+            frames: *frames,
+            seats: *seats,
+            max_time: *max_time,
+            since: *since,
+        };
         self.submit(now, queued, footprint, self.barrier())
     }
 

@@ -36,6 +36,7 @@ use crate::{
     error::{Error, Result},
     format::{Footer, FrameHeader, GROUP_HEADER, GroupHeader, Past, Place},
     log::threshold::Thresholds,
+    metrics::{Metrics, Share, add, micros},
     storage::{Barrier, Poisoned, SegmentWrite, Space},
 };
 
@@ -77,6 +78,8 @@ pub(crate) struct Config {
     pub(crate) reserve: bool,
     /// Segments are prepared ahead of need, by a housekeeper. Without: one segment of just the size needed.
     pub(crate) prepare: bool,
+    /// What is counted of this log and others of its role.
+    pub(crate) metrics: &'static Metrics,
 }
 
 /// An operation to be carried out without the lock.
@@ -182,6 +185,8 @@ struct Queued {
     frames: u64,
     seats: usize,
     max_time: i64,
+    /// When it was begun; not for marks.
+    since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -272,6 +277,12 @@ pub(crate) struct Core {
     last_write: Option<Instant>,
     segments: Segments,
     ready: Ready,
+    /// Since when writers wait for a segment.
+    segment_wanted: Option<Instant>,
+    /// Since when a group is at the device.
+    device_since: Option<Instant>,
+    /// Segments that are there, for the metrics.
+    live: [Share; 2],
     prepare_after: Option<Instant>,
     reserve_after: Option<Instant>,
     reserve_kept: bool,
@@ -303,6 +314,8 @@ impl Core {
         sequence: u64,
         thresholds: Thresholds,
     ) -> Core {
+        let mut live = [&config.metrics.live, &config.metrics.logs].map(Share::new);
+        live[1].set(u64::from(config.prepare));
         Core {
             config,
             pool,
@@ -320,6 +333,9 @@ impl Core {
             last_write: None,
             segments,
             ready: Ready::None,
+            segment_wanted: None,
+            device_since: None,
+            live,
             prepare_after: None,
             reserve_after: None,
             reserve_kept: false,
@@ -415,7 +431,7 @@ impl Core {
                     self.config.most_group
                 )));
             }
-            return Ok(self.reserve_large(length, time));
+            return Ok(self.reserve_large(now, length, time));
         }
         if self.filling.as_ref().is_some_and(|f| !f.has_room(length)) {
             self.close_filling();
@@ -444,7 +460,7 @@ impl Core {
         }
     }
 
-    fn reserve_large(&mut self, length: u32, time: i64) -> Reserved {
+    fn reserve_large(&mut self, now: Instant, length: u32, time: i64) -> Reserved {
         if !self.pool.has(2) {
             return self.starve();
         }
@@ -452,7 +468,13 @@ impl Core {
         self.close_filling();
         let group = large(length, time);
         let frames = FrameHeader::footprint(length);
-        self.queue.push_back(Queued { group: group.clone(), frames, seats: 1, max_time: time });
+        self.queue.push_back(Queued {
+            group: group.clone(),
+            frames,
+            seats: 1,
+            max_time: time,
+            since: Some(now),
+        });
         Reserved::Large(group, [first, second])
     }
 
@@ -466,6 +488,7 @@ impl Core {
 
     fn starve(&mut self) -> Reserved {
         self.starved = true;
+        add(&self.config.metrics.memory_waits, 1);
         Reserved::Wait(self.space.clone(), self.space.seen())
     }
 
@@ -479,7 +502,8 @@ impl Core {
         if let Some(filling) = self.filling.take() {
             let (frames, max_time) = (filling.used() - GROUP_HEADER as u64, filling.max_time);
             let seats = filling.seats();
-            self.queue.push_back(Queued { group: filling.close(), frames, seats, max_time });
+            let since = self.filling_since;
+            self.queue.push_back(Queued { group: filling.close(), frames, seats, max_time, since });
             self.gathering.end();
         }
     }
@@ -561,7 +585,7 @@ impl Machine for Core {
                         }
                     }
                     Err(error) => {
-                        self.segments.poison(id);
+                        self.poison(id);
                         self.end_round(Some(error));
                     }
                 }
@@ -569,12 +593,15 @@ impl Machine for Core {
                 self.wake_housekeeper();
             }
             Outcome::Deleted { ids, result } => {
+                let cleaning = self.cleaning.round.as_ref().is_some_and(|r| r.phase == Phase::Deleting);
                 // A round's deleting goes on beside the chores, and ends none of them.
-                if self.cleaning.round.as_ref().is_none_or(|r| r.phase != Phase::Deleting) {
+                if !cleaning {
                     self.busy = false;
                 }
                 if result.is_ok() {
                     self.segments.deleted(&ids);
+                    self.live[0].set(self.segments.count());
+                    add(&self.config.metrics.cleaned, if cleaning { ids.len() as u64 } else { 0 });
                     // There is space again: for the reserve, too.
                     self.reserve_after = None;
                 }
@@ -610,8 +637,31 @@ impl Machine for Core {
 }
 
 impl Core {
+    /// Nothing is written to a segment any more. Gives whether that is new.
+    pub(super) fn poison(&mut self, id: u64) -> bool {
+        let new = self.segments.poison(id);
+        add(&self.config.metrics.poisonings, u64::from(new));
+        new
+    }
+
+    /// Counts the time in which groups were at the device, when the first of them goes there and the last one is back.
+    pub(super) fn count_device_time(&mut self, now: Instant) {
+        let at_work = self.flying.iter().any(|f| f.state == FlightState::Writing);
+        match (self.device_since, at_work) {
+            (None, true) => self.device_since = Some(now),
+            (Some(since), false) => {
+                self.device_since = None;
+                add(&self.config.metrics.busy, micros(now.saturating_duration_since(since)));
+            }
+            _ => {}
+        }
+    }
+
     /// Ends everything: whoever waits, and whoever comes, gets the error.
     pub(super) fn stop(&mut self, error: Error) {
+        let fenced = self.fatal.is_none() && matches!(error, Error::Fenced { .. });
+        add(&self.config.metrics.fences, u64::from(fenced));
+        self.device_since = None;
         self.fatal = Some(error.clone());
         self.close_filling();
         let queued = self.queue.drain(..).map(|q| q.group);

@@ -13,6 +13,7 @@ use crate::{
         group::Stamp,
         segments::{Segment, State},
     },
+    metrics::{Sized, add},
     planted::planted,
     storage::{Barrier, Poisoned, Preallocate, SegmentWrite, Space},
 };
@@ -58,10 +59,16 @@ impl Core {
     pub(super) fn next_segment(&mut self, now: Instant, footprint: u64) -> Option<Step<Op>> {
         let block = u64::from(self.config.block);
         let least = footprint + (2 + MARK_ROOM) * block;
+        if !matches!(&self.ready, Ready::Segment { write, .. } if write.size() >= least) {
+            self.segment_wanted.get_or_insert(now);
+        }
         match &self.ready {
             Ready::Creating => return Some(Step::Idle(None)),
             Ready::Segment { write, .. } if write.size() >= least => {
                 self.activate_ready(footprint);
+                // Most of the time it was ready before anybody wanted it.
+                let waited = self.segment_wanted.take().map(|since| now.saturating_duration_since(since));
+                self.config.metrics.time(Sized::RollWait, waited.unwrap_or_default());
                 return None;
             }
             Ready::Segment { .. } | Ready::None => {}
@@ -87,6 +94,8 @@ impl Core {
                 self.segments.active().is_some_and(|a| !a.has_room(footprint, MARK_ROOM, &self.config));
             self.segments.retire(full);
             self.segments.activate(id, write, u64::from(self.config.block));
+            self.live[0].set(self.segments.count());
+            add(&self.config.metrics.rolls, 1);
             self.wake_housekeeper();
         }
     }
@@ -156,6 +165,7 @@ impl Core {
             submitted: now,
             state: FlightState::Writing,
         });
+        self.count_device_time(now);
         self.sequence += 1;
         self.last_write = Some(now);
         Step::Do(Op::Write { group, segment: write, stamp, barrier })

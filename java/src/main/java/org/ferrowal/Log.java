@@ -268,7 +268,7 @@ public final class Log implements AutoCloseable {
                 cleanable.clean();
             }
             Reference.reachabilityFence(this);
-            NativeLog.drain();
+            NativeLog.drainAtEnd();
         }
     }
 

@@ -91,6 +91,7 @@ public final class LogOptions {
     private Takeover takeover = Takeover.REFUSE;
     private Duration groupLinger = Duration.ZERO;
     private long mostPut = 64L << 20;
+    private Duration summary = Duration.ZERO;
     private Recovery recovery = Recovery.DEFAULT;
     private Durability durability = Durability.DEVICE;
     private Barrier barrier = Barrier.AUTO;
@@ -122,6 +123,7 @@ public final class LogOptions {
         copy.takeover = takeover;
         copy.groupLinger = groupLinger;
         copy.mostPut = mostPut;
+        copy.summary = summary;
         copy.recovery = recovery;
         copy.durability = durability;
         copy.barrier = barrier;
@@ -303,6 +305,18 @@ public final class LogOptions {
     public LogOptions barrier(Barrier barrier) {
         LogOptions copy = copy();
         copy.barrier = Objects.requireNonNull(barrier, "barrier");
+        return copy;
+    }
+
+    /**
+     * How often an open log says at INFO what it did: one line.
+     *
+     * @param every zero, the default, is never; a second at least otherwise
+     * @return the options with it
+     */
+    public LogOptions summary(Duration every) {
+        LogOptions copy = copy();
+        copy.summary = Objects.requireNonNull(every, "every");
         return copy;
     }
 
@@ -513,6 +527,7 @@ public final class LogOptions {
             "compression", compression.name().toLowerCase(Locale.ROOT),
             "zstdLevel", Integer.toString(zstdLevel),
             "encrypts", Boolean.toString(encrypts),
+            "summary", Long.toString(summary.toMillis()),
             "allowNetworkLock", Boolean.toString(allowNetworkLock)
         };
     }

@@ -11,7 +11,7 @@ import java.nio.ByteBuffer;
  */
 final class Native {
     /** Raised whenever a method here, or the meaning of a number, changes. */
-    static final int ABI = 3;
+    static final int ABI = 4;
 
     /** Longs of a handle. */
     static final int HANDLE_LONGS = 8;
@@ -62,6 +62,12 @@ final class Native {
     /** Null where there is none. */
     static native byte[] overrides(String dir, String[] storeKeysAndValues);
 
+    /** Name, kind, unit and meaning of each metric, in turn; the same for all logs. */
+    static native String[] metricList();
+
+    /** The values now, in the order of the list; {@code role} is the ordinal of the enum. */
+    static native void metrics(int role, long[] into);
+
     static native void setLogLevel(int level);
 
     /** Waits for a log line. Whether there is one. */
@@ -72,6 +78,19 @@ final class Native {
 
     /** Runs the program with these arguments; gives its exit code. What it prints goes to the process's own output. */
     static native int tool(String[] args);
+
+    /**
+     * What a record of Spark's driver says: "yes" and lines for people, or "no" and why nothing can be said of any. The
+     * native side asks while {@link #tool} runs, and gets no exception.
+     */
+    @SuppressWarnings("unused") // called by the native side alone
+    private static String[] readable(byte[] record) {
+        try {
+            return new String[] {"yes", SparkEvents.readable(record)};
+        } catch (RuntimeException | LinkageError e) {
+            return new String[] {"no", String.valueOf(e.getMessage())};
+        }
+    }
 
     /** Makes the exception of a failure; the native side throws it. The kinds are those of {@code src/jni/error.rs}. */
     @SuppressWarnings("unused") // called by the native side alone

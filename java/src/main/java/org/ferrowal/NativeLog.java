@@ -1,5 +1,6 @@
 package org.ferrowal;
 
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
@@ -12,6 +13,9 @@ import java.util.concurrent.locks.ReentrantLock;
 final class NativeLog {
     /** Longest wait of the thread, and so the time until a change of the logger's level is noticed. */
     private static final long WAIT_MILLIS = 1000;
+
+    /** How long a close waits for lines that somebody else is saying. */
+    private static final long END_MILLIS = 500;
 
     private static final Sink SINK = sink();
     /** Lines leave in the order in which they came. */
@@ -70,6 +74,37 @@ final class NativeLog {
             takeAll();
         } finally {
             ORDER.unlock();
+        }
+    }
+
+    /**
+     * The same for the last call of a program, which may end at once, and with it the thread that is at it: waits a little
+     * for that thread. A backend that is stuck is not waited for longer.
+     */
+    static void drainAtEnd() {
+        if (ORDER.isHeldByCurrentThread()) {
+            return;
+        }
+        boolean interrupted = false;
+        long until = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(END_MILLIS);
+        while (true) {
+            try {
+                if (!ORDER.tryLock(until - System.nanoTime(), TimeUnit.NANOSECONDS)) {
+                    break;
+                }
+                try {
+                    takeAll();
+                } finally {
+                    ORDER.unlock();
+                }
+                break;
+            } catch (InterruptedException e) {
+                // A log does not heed interrupts; whoever does finds it again.
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
         }
     }
 

@@ -12,20 +12,25 @@ import java.util.UUID;
  * @param segments segments found
  * @param sealed segments with a valid footer
  * @param records records found and kept
- * @param bytes bytes in them
+ * @param bytes bytes in them; in segments that a crash left open, with the padding of their frames
  * @param tornBytes torn bytes that were dropped: they were never acknowledged
  * @param voidGroups groups that a later segment had replaced
  * @param corrupt corrupt places
  * @param quarantined files copied to quarantine
+ * @param settled segments that an earlier writer had left open, and that were sealed now
+ * @param removed segments removed: never written to, or cleaned already
  * @param setAside records of earlier generations, set aside
+ * @param others other writers of the same log: executors that live or lived; only for receivers in a local directory
+ * @param orphans those of them that are gone; what they left is cleaned once its records are old enough
  * @param generation the generation that is now current
  * @param took how long it took
  * @param findings every torn or corrupt place
  */
 public record RecoveryReport(String place, long segments, long sealed, long records, long bytes, long tornBytes,
-                             long voidGroups, long corrupt, long quarantined, long setAside, long generation,
-                             Duration took, List<Finding> findings) {
-    private static final int HEAD = 12;
+                             long voidGroups, long corrupt, long quarantined, long settled, long removed,
+                             long setAside, long others, long orphans, long generation, Duration took,
+                             List<Finding> findings) {
+    private static final int HEAD = 16;
     private static final int FINDING = 5;
 
     /**
@@ -52,6 +57,7 @@ public record RecoveryReport(String place, long segments, long sealed, long reco
                 Long.parseLong(strings[i + 2]), Boolean.parseBoolean(strings[i + 3]), strings[i + 4]));
         }
         return new RecoveryReport(strings[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
-            numbers[7], numbers[8], numbers[9], numbers[10], Duration.ofNanos(numbers[11]), List.copyOf(findings));
+            numbers[7], numbers[8], numbers[9], numbers[10], numbers[11], numbers[12], numbers[13], numbers[14],
+            Duration.ofNanos(numbers[15]), List.copyOf(findings));
     }
 }

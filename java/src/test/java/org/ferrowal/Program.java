@@ -46,6 +46,9 @@ public final class Program {
             case "hold":
                 hold(Path.of(args[1]));
                 break;
+            case "summary":
+                summary(Path.of(args[1]));
+                break;
             case "fill":
                 fill(Path.of(args[1]));
                 break;
@@ -196,6 +199,17 @@ public final class Program {
             }
         }
         System.out.println("let go");
+    }
+
+    /** Goes on with the driver's log, and says what it did. */
+    private static void summary(Path dir) {
+        LogOptions options = LogOptions.in(dir, LogOptions.Role.DRIVER).summary(Duration.ofSeconds(60));
+        try (Log log = Log.open(options)) {
+            try (Records records = log.scan()) {
+                records.forEachRemaining(record -> System.out.println("found: " + record.remaining()));
+            }
+            log.append(ByteBuffer.wrap(new byte[] {2}), 2);
+        }
     }
 
     /** Fills a volume, cleans, and goes on, three times over; checks all that was acknowledged each time. */

@@ -51,9 +51,11 @@ final class SparkOptions {
     private static final String ZSTD_LEVEL = PREFIX + "compression.zstd.level";
     private static final String KEY = PREFIX + "encryption.key";
     private static final String OLD_KEYS = PREFIX + "encryption.oldKeys";
+    private static final String SUMMARY = PREFIX + "log.summary";
+    private static final String METRICS_INTERVAL = PREFIX + "metrics.interval";
     private static final List<String> KEYS = List.of(DIR, RECOVERY, DURABILITY, BARRIER, CLEAN_GRACE, SEGMENT_SIZE, MEMORY, WRITE_TIMEOUT,
         LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK, TAKEOVER, OBJECT_LINGER, OBJECT_MAX_PUT, CODEC, ZSTD_LEVEL,
-        KEY, OLD_KEYS);
+        KEY, OLD_KEYS, SUMMARY, METRICS_INTERVAL);
 
     /** Where Spark has the keys of Hadoop's clients. Those of the stores that we reach ourselves are handed on. */
     private static final String HADOOP = "spark.hadoop.";
@@ -108,6 +110,7 @@ final class SparkOptions {
             .allowNetworkLock(flag(merged, ALLOW_NETWORK))
             .linger(time(merged, LINGER, "10s"))
             .idleMark(time(merged, IDLE_MARK, "1s"))
+            .summary(time(merged, SUMMARY, "0s"))
             .rollingInterval(Duration.ofSeconds(
                 Math.max(1, whole(conf, "spark.streaming." + side + ".writeAheadLog.rollingIntervalSecs", 60, 0))))
             .maxFailures(whole(conf, "spark.streaming." + side + ".writeAheadLog.maxFailures", 3, 1));
@@ -115,6 +118,16 @@ final class SparkOptions {
             .zstdLevel(zstdLevel(merged)));
         warn(conf, dir);
         return new SparkOptions(options, conf.get("spark.serializer", JAVA_SERIALIZER));
+    }
+
+    /** How often executors tell the driver their metrics: {@code spark.ferrowal.metrics.interval}, a second at least. */
+    static Duration metricsInterval(SparkConf conf) {
+        Duration every = time(conf, METRICS_INTERVAL, "10s");
+        if (every.toMillis() < 1000) {
+            throw new IllegalArgumentException(METRICS_INTERVAL + "=" + conf.get(METRICS_INTERVAL, "10s")
+                + ": must be 1s at least");
+        }
+        return every;
     }
 
     LogOptions log() {

@@ -51,6 +51,11 @@ public final class Contenders {
             + "ahead and recycled, no compression, 1 GB kept.", true),
         new RustLog("okaywal", "okaywal (Rust)", "okaywal in a process of its own, without a JVM: an entry a record, each "
             + "committed; writers share an fdatasync. Files of 64 MiB, reused when three quarters full.", true),
+        new RustLog("waiting", "nothing but waiting, asleep", "No log (benches/peers/src/waiting.rs): writers wait until all are "
+            + "there, one of them overwrites zeroed blocks of as many bytes durably (O_DIRECT, O_DSYNC), all go on. No record is "
+            + "copied or checked: what a group commit can have of the ideal on this machine at most, while nobody is late.", true),
+        new RustLog("waiting-awake", "nothing but waiting, awake", "The same by writers that yield their processor instead of "
+            + "sleeping.", true),
         new Nothing());
 
     private Contenders() {
