@@ -12,7 +12,7 @@ help:
 	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
-	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make deny: see CONTRIBUTING.md'
+	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make loom; make deny: see CONTRIBUTING.md'
 	@echo 'make format  formats the Rust code'
 	@echo 'make clean   removes what was built'
 
@@ -30,6 +30,7 @@ check-rust: setup-tools
 	cargo test --locked --no-default-features
 	$(MAKE) check-barriers
 	$(MAKE) check-planted
+	$(MAKE) loom
 
 # The log's own tests once more on each barrier; the first run had the one that is the fastest here.
 .PHONY: check-barriers
@@ -74,6 +75,12 @@ check-planted:
 	@if grep -q 7planted6switch target/release/libferrowal.so; then \
 	  echo 'the released library has planted bugs in it' >&2; exit 1; fi
 
+# The writer's threads in every order in which they can run, up to a number of preemptions, under loom.
+.PHONY: loom
+loom:
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 RUSTFLAGS='--cfg loom' \
+	  cargo test --locked --release --no-default-features --target-dir target/loom --lib log::writer::models
+
 # Simulated power cuts with fresh seeds, on THREADS cores (all), for MINUTES (60).
 .PHONY: soak
 soak:
@@ -114,7 +121,7 @@ deny-if-there: setup-tools
 	else echo 'SKIPPED: make deny, since cargo-deny is not installed (cargo install cargo-deny --locked)' >&2; fi
 
 # Every fuzz target for SECONDS each, from the corpus in fuzz/corpus. Wants a nightly toolchain and cargo install cargo-fuzz.
-FUZZ_TARGETS = segment_header footer group_header frame handle directory forged
+FUZZ_TARGETS = segment_header footer group_header frame payload handle directory forged
 .PHONY: fuzz
 fuzz:
 	cd fuzz && for target in $(FUZZ_TARGETS); do \

@@ -1,12 +1,13 @@
 //! The segments of one writer, oldest first: which one is written, which are to be sealed, which may go.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use super::core::Written;
 use crate::{
     format::{Footer, Place},
     planted::planted,
     storage::{Poisoned, SegmentWrite},
+    sync::Arc,
 };
 
 /// The first segment of a log is this small; sizes double from here.

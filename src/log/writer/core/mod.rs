@@ -16,10 +16,11 @@ mod chores;
 mod cleaning;
 mod gathering;
 mod placing;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -38,6 +39,7 @@ use crate::{
     log::threshold::Thresholds,
     metrics::{Metrics, Share, add, micros},
     storage::{Barrier, Poisoned, SegmentWrite, Space},
+    sync::Arc,
 };
 
 /// How often a full volume is tried again; `clean` cuts it short.
@@ -295,7 +297,8 @@ pub(crate) struct Core {
     thresholds: Thresholds,
     cleaning: Cleaning,
     mark: Option<Mark>,
-    mark_failed: bool,
+    /// Why the last mark could not be written, for the round of cleaning that waits for it.
+    mark_failed: Option<Error>,
     /// What the last acknowledged groups carry.
     durable_low_water: u64,
     durable_threshold: i64,
@@ -348,7 +351,7 @@ impl Core {
             thresholds,
             cleaning: Cleaning::default(),
             mark: None,
-            mark_failed: false,
+            mark_failed: None,
             durable_low_water: 0,
             durable_threshold: i64::MIN,
             unsynced: None,

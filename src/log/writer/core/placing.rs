@@ -1,6 +1,6 @@
 //! Which group goes where: the next write, and the segment it needs.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use super::{
     Config, Core, Flight, FlightState, MARK_ROOM, Op, PREPARE_RETRY, Queued, Ready, Verdict, Worker, address,
@@ -16,6 +16,7 @@ use crate::{
     metrics::{Sized, add},
     planted::planted,
     storage::{Barrier, Poisoned, Preallocate, SegmentWrite, Space},
+    sync::Arc,
 };
 
 impl Core {

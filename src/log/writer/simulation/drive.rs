@@ -20,9 +20,10 @@ use super::{
     plan::{Act, Plan, What},
 };
 use crate::{
+    codec::KeyRing,
     commit::{Gate, Machine, Step},
     error::{Error, Result},
-    format::BLOCK,
+    format::{BLOCK, Packing},
     handle::RecordHandle,
     log::{
         RecordSource, Scan, Slice,
@@ -36,6 +37,7 @@ use crate::{
         Home, Storage, Which,
         sim::{Faults, Random, World},
     },
+    sync,
 };
 
 /// The housekeepers and the closer among the threads; the others are named by their record.
@@ -56,6 +58,8 @@ pub(super) enum Fate {
     Lost,
     /// Not acknowledged before a crash, but found after it: shown once, it must stay.
     Recovered,
+    /// Not acknowledged, and after a crash either not there or below the clean threshold.
+    Hidden,
     /// Acknowledged by the operating system alone, and lost with it.
     Evaporated(Option<RecordHandle>),
 }
@@ -70,8 +74,8 @@ pub(super) struct Record {
 
 pub(super) enum Caller {
     Copying { record: usize, seat: Seat, idle: Option<u32> },
-    Waiting { record: usize, group: Arc<Group>, index: usize },
-    Large { record: usize, group: Arc<Group>, buffers: Option<[BytesMut; 2]> },
+    Waiting { record: usize, group: sync::Arc<Group>, index: usize },
+    Large { record: usize, group: sync::Arc<Group>, buffers: Option<[BytesMut; 2]> },
 }
 
 /// One process with the log open.
@@ -84,7 +88,7 @@ pub(super) struct Life {
     /// Threads that sleep, each until it is woken or until a time.
     parked: HashMap<usize, Option<Instant>>,
     /// How much of each gate's word was turned into wake-ups.
-    delivered: Vec<(Arc<Gate>, u32)>,
+    delivered: Vec<(sync::Arc<Gate>, u32)>,
     closing: bool,
     /// Whether another process has taken over.
     zombie: bool,
@@ -95,7 +99,7 @@ pub(super) struct Life {
 pub(super) struct Run {
     pub(super) random: Random,
     pub(super) world: World,
-    options: Options,
+    pub(super) options: Options,
     large: bool,
     pub(super) records: Vec<Record>,
     /// Groups that were written, and are durable as far as anybody knows.
@@ -133,6 +137,10 @@ impl Run {
         options.segment_size = plan.segment_size;
         options.recovery = plan.policy;
         options.durability = plan.durability;
+        options.compression = plan.compression;
+        if plan.encrypted {
+            options.keys = KeyRing::read([format!("hex:{:064x}", plan.seed)]).expect("a key");
+        }
         Run {
             random,
             world,
@@ -396,7 +404,15 @@ impl Run {
         let mut bytes = vec![number as u8; length];
         bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
         let now = self.now;
-        let caller = match self.with(|core| core.reserve(now, length as u32, time)) {
+        let prepared = self.life().shared.coder.prepare(&mut Slice(&bytes), length as u32);
+        let coded = prepared.expect("memory can be copied").coded;
+        if coded.codec.packing != Packing::None {
+            self.seen.note("compressed records", 1);
+        }
+        if coded.codec.sealed {
+            self.seen.note("encrypted records", 1);
+        }
+        let caller = match self.with(|core| core.reserve(now, coded.length, time)) {
             Ok(Reserved::Seat(seat, seen, look)) => {
                 Caller::Copying { record: number, seat, idle: (!look).then_some(seen) }
             }
@@ -426,8 +442,13 @@ impl Run {
             self.records[record].fate = Fate::Failed(0);
             return;
         }
-        let filled = seat.fill(&mut Slice(&self.records[record].bytes));
+        let bytes = &self.records[record].bytes;
+        let coder = &self.life().shared.coder;
+        let prepared = coder.prepare(&mut Slice(bytes), bytes.len() as u32).expect("memory can be copied");
+        let packed = prepared.packed.as_ref().map_or(bytes.as_slice(), |p| p.bytes());
+        let filled = seat.fill(&mut Slice(packed), prepared.coded);
         let (group, index) = filled.expect("memory can be copied");
+        drop(prepared);
         self.say(|| format!("filled {record}"));
         if idle.is_some_and(|seen| group.gate.seen() == seen) {
             self.life_mut().parked.insert(record, None);
@@ -495,10 +516,10 @@ impl Run {
     /// Turns what gates were told into wake-ups: a poke wakes one of those who sleep there, whoever that is.
     fn wake(&mut self) {
         let life = self.life.as_mut().expect("open");
-        let mut gates: Vec<(Arc<Gate>, Vec<usize>)> = Vec::new();
+        let mut gates: Vec<(sync::Arc<Gate>, Vec<usize>)> = Vec::new();
         for caller in &life.callers {
             if let Caller::Waiting { record, group, .. } | Caller::Large { record, group, .. } = caller {
-                match gates.iter_mut().find(|(g, _)| Arc::ptr_eq(g, &group.gate)) {
+                match gates.iter_mut().find(|(g, _)| sync::Arc::ptr_eq(g, &group.gate)) {
                     Some((_, threads)) => threads.push(*record),
                     None => gates.push((group.gate.clone(), vec![*record])),
                 }
@@ -510,7 +531,7 @@ impl Run {
         let before = std::mem::take(&mut life.delivered);
         for (gate, threads) in gates {
             let now = gate.seen();
-            let last = before.iter().find(|(g, _)| Arc::ptr_eq(g, &gate)).map_or(0, |(_, n)| *n);
+            let last = before.iter().find(|(g, _)| sync::Arc::ptr_eq(g, &gate)).map_or(0, |(_, n)| *n);
             for _ in last..now.min(last.saturating_add(64)) {
                 let asleep: Vec<usize> =
                     threads.iter().copied().filter(|t| life.parked.contains_key(t)).collect();
@@ -606,18 +627,24 @@ impl Run {
             Op::Write { group, segment, stamp, barrier } if group.large.is_some() => {
                 let align = life.shared.align;
                 let caller = life.callers.iter_mut().find_map(|c| match c {
-                    Caller::Large { record, group: theirs, buffers } if Arc::ptr_eq(theirs, &group) => {
+                    Caller::Large { record, group: theirs, buffers } if sync::Arc::ptr_eq(theirs, &group) => {
                         Some((*record, buffers.as_mut()?))
                     }
                     _ => None,
                 });
                 let (record, buffers) = caller.expect("a large record's owner waits for it");
-                let mut source = Slice(&self.records[record].bytes);
+                let bytes = &self.records[record].bytes;
+                let coder = &life.shared.coder;
+                let prepared = coder.prepare(&mut Slice(bytes), bytes.len() as u32);
+                let prepared = prepared.expect("memory can be copied");
+                let packed = prepared.packed.as_ref().map_or(bytes.as_slice(), |p| p.bytes());
+                let (coded, key) = (prepared.coded, coder.key());
+                let mut source = Slice(packed);
                 assert!(!source.is_empty());
                 let large = group.large.expect("large");
                 // One lane: with threads a seed would not replay.
                 let segment = segment.as_ref();
-                let target = Target { segment, stamp: &stamp, barrier, align, lanes: 1 };
+                let target = Target { segment, stamp: &stamp, barrier, align, coded, key, lanes: 1 };
                 let result = write_large(&target, large, buffers, &mut source);
                 let result = result.map(|large| {
                     group.note_frame(large.frame);

@@ -135,6 +135,8 @@ final class Native {
                 return new WriteTimeoutException(message);
             case 12:
                 return new NativePanicException(message);
+            case 14:
+                return new MissingKeyException(message);
             default:
                 return new LogException(message);
         }
