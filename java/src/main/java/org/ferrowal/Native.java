@@ -11,7 +11,7 @@ import java.nio.ByteBuffer;
  */
 final class Native {
     /** Raised whenever a method here, or the meaning of a number, changes. */
-    static final int ABI = 4;
+    static final int ABI = 5;
 
     /** Longs of a handle. */
     static final int HANDLE_LONGS = 8;
