@@ -366,15 +366,17 @@ impl SegmentWrite for HadoopSegment {
         let written = if piece.is_empty() {
             self.append(self.file.length(), BTreeMap::new(), barrier)
         } else {
-            let mut parts = locked(&self.parts);
+            let waits = offset > self.file.length() && barrier == Barrier::No;
             // A piece of a large record is kept until that with its headers comes: a file is written from its beginning
             // to its end.
-            let waits = offset > self.file.length() && barrier == Barrier::No;
-            parts.insert(offset, piece);
-            if waits {
-                return Ok(());
-            }
-            let parts = std::mem::take(&mut *parts);
+            let parts = {
+                let mut parts = locked(&self.parts);
+                parts.insert(offset, piece);
+                if waits {
+                    return Ok(());
+                }
+                std::mem::take(&mut *parts)
+            };
             self.append(offset, parts, barrier)
         };
         match written {

@@ -262,6 +262,7 @@ final class HadoopRoot {
         long file = LAST.incrementAndGet();
         try {
             if (!out.hasCapability("hsync")) {
+                system().delete(new Path(path), false);
                 throw new Refused(key + " has files that cannot be made durable (they lack hsync): no log can be there");
             }
             WRITING.put(file, out);
