@@ -330,6 +330,9 @@ impl HadoopSegment {
         };
         let bound = self.inner.write_timeout.max(Duration::from_secs(1));
         let mut at = self.file.length();
+        if at > offset {
+            return Err(Error::Internal(format!("{offset} is written already in {}", self.file.path)));
+        }
         if at < offset {
             // Where a record whose source failed was to be.
             self.file.append(at, vec![0; (offset - at) as usize], 0, bound)?;
