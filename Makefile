@@ -58,11 +58,11 @@ check-spark-s3: setup-homes
 	# As a property: a Gradle daemon has the environment that it was started with.
 	tests/homes/with-store s3 sh -c '$(GRADLE) sparkTest35 -Ptests=".*SparkApplicationTest" -Pstore="$$FERROWAL_TEST_STORE"'
 
-# A NameNode and three DataNodes, killed, paused and restarted; then the Spark applications that are killed, in it.
+# A NameNode and three DataNodes, killed and restarted, under writers that are killed, paused and taken over.
 .PHONY: check-hdfs
 check-hdfs: setup-tools
 	$(GRADLE) --quiet hdfsServers
-	tests/homes/with-store hdfs sh -c '$(GRADLE) sparkTest35 -Ptests=".*(HdfsTest|SparkApplicationTest)" \
+	tests/homes/with-store hdfs sh -c '$(GRADLE) sparkTest35 -Ptests=".*HdfsTest" \
 	  -Pstore="$$FERROWAL_TEST_STORE" -Phdfs="$$FERROWAL_TEST_HDFS"'
 
 # The simulator's bugs are in no library that is released: the module with their switch is found in one that is built with

@@ -123,7 +123,8 @@ impl HadoopStorage {
         format!("{}/{}", self.dir, name(id))
     }
 
-    fn fenced(&self, detail: String) -> Error {
+    fn taken(&self, id: u64, writer: Uuid, epoch: u64) -> Error {
+        let detail = format!("segment {id} is of writer {writer}, epoch {epoch}");
         Error::Fenced { place: self.place(), detail }
     }
 
@@ -165,7 +166,9 @@ impl HadoopStorage {
         while began.elapsed() < HEADER_WAIT {
             match found(self.owner(id))? {
                 None => return Ok(()),
-                Some(Some(_)) => break,
+                Some(Some((writer, _))) if Some(writer) == ours => break,
+                // Its writer may be at it: its lease is not ours to take.
+                Some(Some((writer, epoch))) => return Err(self.taken(id, writer, epoch)),
                 // Whoever made it is about to write its header, or is dead.
                 Some(None) => thread::sleep(HEADER_LOOK),
             }
@@ -177,9 +180,7 @@ impl HadoopStorage {
             return Ok(());
         }
         match found(self.owner(id))? {
-            Some(Some((writer, epoch))) if Some(writer) != ours => {
-                Err(self.fenced(format!("segment {id} is of writer {writer}, epoch {epoch}")))
-            }
+            Some(Some((writer, epoch))) if Some(writer) != ours => Err(self.taken(id, writer, epoch)),
             _ => self.inner.delete(&path).map(drop),
         }
     }
