@@ -7,7 +7,7 @@ help:
 	@echo 'make demo    a Spark application, killed with -9 twice: without a log, with Spark'"'"'s, with ferrowal'
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
 	@echo 'make matrix  all Java tests on Spark 3.3, 3.4, 3.5, 4.0 and 4.1, and the application in Python on 3.5 and 4.1'
-	@echo 'make check-homes   the same promises in real object stores, which it installs below build/ and starts'
+	@echo 'make check-homes   the same promises in HDFS and real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
@@ -40,10 +40,10 @@ check-barriers:
 	    --test log --test damage --test concurrency --test recovery --test full || exit 1; \
 	done
 
-# Logs in real stores, started and stopped here: S3 (versitygw) with a proxy that misbehaves and other processes, kill -9 of
+# Logs in real stores, started and stopped here: HDFS (check-hdfs), S3 (versitygw) with a proxy that misbehaves and other processes, kill -9 of
 # writers and of the server; the log's own tests on S3 and on Azure's emulator; Spark applications that are killed, on S3.
 .PHONY: check-homes
-check-homes: check-objects check-spark-s3
+check-homes: check-objects check-spark-s3 check-hdfs
 
 .PHONY: check-objects
 check-objects: setup-homes
@@ -57,6 +57,13 @@ check-objects: setup-homes
 check-spark-s3: setup-homes
 	# As a property: a Gradle daemon has the environment that it was started with.
 	tests/homes/with-store s3 sh -c '$(GRADLE) sparkTest35 -Ptests=".*SparkApplicationTest" -Pstore="$$FERROWAL_TEST_STORE"'
+
+# A NameNode and three DataNodes, killed, paused and restarted; then the Spark applications that are killed, in it.
+.PHONY: check-hdfs
+check-hdfs: setup-tools
+	$(GRADLE) --quiet hdfsServers
+	tests/homes/with-store hdfs sh -c '$(GRADLE) sparkTest35 -Ptests=".*(HdfsTest|SparkApplicationTest)" \
+	  -Pstore="$$FERROWAL_TEST_STORE" -Phdfs="$$FERROWAL_TEST_HDFS"'
 
 # The simulator's bugs are in no library that is released: the module with their switch is found in one that is built with
 # it, and not in one that is built without.
@@ -129,12 +136,12 @@ fuzz:
 miri:
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=16 cargo +nightly miri test --no-default-features --lib format::
 
-# HOME_KIND=s3 or azure: ferrowal's log is in such a store.
+# HOME_KIND=s3, azure or hdfs: ferrowal's log is in such a store.
 # Started from here and not by Gradle, so that it has the terminal. DEMO_ARGS='--help' shows its flags.
 .PHONY: demo
 demo:
 	@./setup demo
-	$(GRADLE) --quiet demoPrepare
+	$(GRADLE) --quiet demoPrepare $(if $(filter hdfs,$(HOME_KIND)),hdfsServers)
 	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; \
 	exec $(if $(HOME_KIND),tests/homes/with-store $(HOME_KIND)) "$$java" @build/demo/launch.args $(DEMO_ARGS)
 

@@ -138,7 +138,7 @@ impl Writer {
         let driver = which == Which::Driver;
         let durable = options.durability == Durability::Device;
         // What no barrier follows is written again and again by the kernel as it likes: padding would gain nothing.
-        let align = if durable { traits.block } else { UNPADDED };
+        let align = if durable { traits.pad } else { UNPADDED };
         let metrics = Metrics::of(options.role);
         let config = Config {
             place: storage.place(),
@@ -148,6 +148,8 @@ impl Writer {
             groups: traits.groups,
             most_group: traits.most_group,
             deferred: traits.deferred,
+            fenced: traits.fenced,
+            preallocated: traits.preallocated,
             marks: traits.idle_mark,
             group_linger: if traits.deferred { options.group_linger } else { Duration::ZERO },
             durable,

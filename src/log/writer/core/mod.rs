@@ -65,6 +65,10 @@ pub(crate) struct Config {
     pub(crate) most_group: u64,
     /// Whether a segment comes into being with its first group only.
     pub(crate) deferred: bool,
+    /// Whether ids keep older writers out: then none may be left out.
+    pub(crate) fenced: bool,
+    /// Whether a segment has its size from the beginning.
+    pub(crate) preallocated: bool,
     /// Whether a group without records follows after a silence.
     pub(crate) marks: bool,
     /// How long a group waits for more records.

@@ -24,6 +24,8 @@ fn core(group_linger: Duration) -> Core {
         groups: u32::MAX,
         most_group: u64::MAX,
         deferred: false,
+        fenced: false,
+        preallocated: true,
         marks: true,
         group_linger,
         durable: true,

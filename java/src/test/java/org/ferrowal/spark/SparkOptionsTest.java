@@ -63,7 +63,7 @@ class SparkOptionsTest {
     void theDirectoryIsAPathOrAFileUri() {
         assertEquals("spark.ferrowal.dir=logs/app is a relative path: give an absolute one, or a file: URI such as"
             + " file:///var/lib/ferrowal/my-app", refused("spark.ferrowal.dir", "logs/app"));
-        assertEquals("ftp: is not a home for a log: a path, file:, s3a:, s3:, gs: or abfss: are",
+        assertEquals("ftp: is not a home for a log: a path, file:, hdfs:, s3a:, s3:, gs: or abfss: are",
             refused("spark.ferrowal.dir", "ftp://host/logs"));
         assertEquals("s3a://bucket names no directory: give each application one of its own, such as"
             + " s3a://bucket/my-app", refused("spark.ferrowal.dir", "s3a://bucket"));
