@@ -114,7 +114,7 @@ deny-if-there: setup-tools
 	else echo 'SKIPPED: make deny, since cargo-deny is not installed (cargo install cargo-deny --locked)' >&2; fi
 
 # Every fuzz target for SECONDS each, from the corpus in fuzz/corpus. Wants a nightly toolchain and cargo install cargo-fuzz.
-FUZZ_TARGETS = segment_header footer group_header frame handle directory forged
+FUZZ_TARGETS = segment_header footer group_header frame payload handle directory forged
 .PHONY: fuzz
 fuzz:
 	cd fuzz && for target in $(FUZZ_TARGETS); do \

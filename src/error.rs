@@ -98,6 +98,16 @@ pub enum Error {
         /// The directory.
         place: String,
     },
+    /// Records are encrypted with a key that was not given. Nothing is damaged, and no recovery policy passes over it.
+    #[error(
+        "{place} is encrypted with the key {key}, which was not given: name where it is in spark.ferrowal.encryption.key, or in spark.ferrowal.encryption.oldKeys if it is no longer written with; nothing is damaged"
+    )]
+    Key {
+        /// The segment.
+        place: String,
+        /// The id of the key, 16 hex digits.
+        key: String,
+    },
     /// A handle whose fields cannot be those of any record.
     #[error("not a valid record handle: {0}")]
     BadHandle(String),

@@ -19,11 +19,11 @@ pub struct RecordHandle {
     pub segment: u64,
     /// Byte offset of the record's frame in the segment.
     pub offset: u64,
-    /// Payload bytes that the frame holds, 0 to 2^31-1.
+    /// Bytes of the record, 0 to 2^31-1; its frame may hold fewer, or more, where it is compressed or encrypted.
     pub length: u32,
     /// The frame's checksum: crc-32 over payload, frame header and place.
     pub crc: u32,
-    /// Format version of the segment, 1 for now.
+    /// Format version of the segment: 1 where every frame is plain, 2 otherwise.
     pub version: u16,
 }
 
@@ -37,7 +37,8 @@ impl RecordHandle {
     /// [`Error::BadHandle`] when a field is outside of what any record can have.
     pub fn validate(&self) -> Result<()> {
         let bad = |what: String| Err(Error::BadHandle(what));
-        if self.version != crate::format::VERSION {
+        use crate::format::{VERSION, VERSION_CODED};
+        if !(VERSION..=VERSION_CODED).contains(&self.version) {
             return bad(format!("format version {} is not known to this release", self.version));
         }
         if self.length > Self::MAX_LENGTH {

@@ -21,6 +21,7 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+mod codec;
 mod commit;
 mod error;
 mod format;
@@ -40,13 +41,18 @@ mod sync;
 #[doc(hidden)]
 pub use format::fuzzing;
 
+#[cfg(all(fuzzing, feature = "compression", feature = "encryption"))]
+#[doc(hidden)]
+pub use codec::fuzzing::payload as fuzz_payload;
+
 #[cfg(any(test, feature = "simulation"))]
 pub use log::simulation;
 
+pub use codec::KeyRing;
 pub use error::{Error, Result};
 pub use handle::RecordHandle;
 pub use location::{Location, StoreProperties};
 pub use log::{Log, RecordSource, Scan};
 pub use metrics::{Kind, METRICS, Metric, MetricsSnapshot, metrics};
-pub use options::{BarrierMethod, Durability, Options, Recovery, Role, Takeover};
+pub use options::{BarrierMethod, Compression, Durability, Options, Recovery, Role, Takeover};
 pub use report::{Finding, RecoveryReport};

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
+    codec::KeyRing,
     error::{Error, Result},
     location::{Location, Place, StoreProperties},
 };
@@ -77,6 +78,18 @@ impl fmt::Display for BarrierMethod {
     }
 }
 
+/// How records are compressed. Each frame says how it is kept, so a log may be read, and gone on with, under any setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Compression {
+    /// They are kept as they are.
+    #[default]
+    None,
+    /// LZ4: fast.
+    Lz4,
+    /// Zstandard, with a level of -7 (fast) to 22 (small, slow). Spark's own default is 1.
+    Zstd(i32),
+}
+
 /// Options of [`Log::open`](crate::Log::open). All have defaults but the directory and the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -124,6 +137,11 @@ pub struct Options {
     pub group_linger: Duration,
     /// The largest object that is written, in bytes: a longer record is refused. 8 MiB to 1 GiB, default 64 MiB.
     pub most_put: u64,
+    /// How records are compressed, where it helps: one is kept as it is if less than a sixteenth would be saved, if it has
+    /// fewer than 256 bytes, or more than 64 MiB. Default none.
+    pub compression: Compression,
+    /// The keys that records are encrypted and decrypted with. Default none: nothing is encrypted.
+    pub keys: KeyRing,
     /// How often an open log says at INFO what it did: one line. Zero, the default, is never; else a second at least.
     pub summary: Duration,
 }
@@ -154,6 +172,8 @@ impl Options {
             takeover: Takeover::Refuse,
             group_linger: Duration::ZERO,
             most_put: 64 << 20,
+            compression: Compression::None,
+            keys: KeyRing::default(),
             summary: Duration::ZERO,
         }
     }
@@ -195,6 +215,14 @@ impl Options {
             if value > YEAR {
                 return bad(format!("the {name} must be a year at most, not {value:?}"));
             }
+        }
+        if self.compression != Compression::None && !cfg!(feature = "compression") {
+            return bad("this build of ferrowal is without compression".into());
+        }
+        if let Compression::Zstd(level) = self.compression
+            && !(-7..=22).contains(&level)
+        {
+            return bad(format!("the level of zstd must be -7 to 22, not {level}"));
         }
         if self.max_failures == 0 {
             return bad("the number of attempts (maxFailures) must be 1 at least".into());

@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{all, open, options, record};
-use ferrowal::{Error, Log, RecordHandle, RecordSource, Role};
+use ferrowal::{Compression, Error, KeyRing, Log, RecordHandle, RecordSource, Role};
 
 fn golden(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v{version}"))
@@ -62,6 +62,96 @@ fn make() {
         }
     }
     fs::write(dir.join("handles"), handles).unwrap();
+}
+
+/// Keys of the golden logs, of course no secret.
+const OLD: &str = "hex:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+const NEW: &str = "hex:ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
+
+/// What the records of version 2 are kept with, one after the other.
+fn kinds() -> [(Compression, KeyRing); 6] {
+    let ring = |keys: &[&str]| KeyRing::read(keys).unwrap();
+    [
+        (Compression::Lz4, KeyRing::default()),
+        (Compression::Zstd(3), KeyRing::default()),
+        (Compression::None, ring(&[OLD])),
+        (Compression::Lz4, ring(&[OLD])),
+        (Compression::Zstd(1), ring(&[NEW, OLD])),
+        (Compression::None, KeyRing::default()),
+    ]
+}
+
+/// Every other one can be compressed.
+fn record_2(number: u64, length: usize) -> Vec<u8> {
+    match number % 2 {
+        0 => record(number, length.max(8))[..length].to_vec(),
+        _ => (0..length).map(|i| (i as u64 / 7 % 11 + number) as u8).collect(),
+    }
+}
+
+/// Makes the golden directory of version 2: segments of both versions, in every codec, with two keys.
+#[test]
+#[ignore = "run once for each format version"]
+fn make_2() {
+    let dir = golden(2);
+    assert!(!dir.exists(), "it is there already");
+    fs::create_dir_all(dir.parent().unwrap()).unwrap();
+    let mut handles = String::new();
+    for role in [Role::Driver, Role::Receivers] {
+        for (run, (compression, keys)) in kinds().into_iter().enumerate() {
+            let mut opts = options(&dir, role);
+            (opts.compression, opts.keys, opts.linger) = (compression, keys, Duration::ZERO);
+            let log = Log::open(opts).unwrap();
+            // So that the driver goes on, and begins no generation.
+            log.scan().unwrap().for_each(drop);
+            for (i, length) in lengths().enumerate() {
+                let number = run as u64 * 100 + i as u64;
+                let h = log.append(&record_2(number, length), number as i64).unwrap();
+                let RecordHandle { log: l, writer, segment, offset, length, crc, version } = h;
+                writeln!(
+                    handles,
+                    "{role:?} {number} {l} {writer} {segment} {offset} {length} {crc} {version}"
+                )
+                .unwrap();
+            }
+            log.close().unwrap();
+        }
+    }
+    fs::write(dir.join("handles"), handles).unwrap();
+}
+
+#[test]
+#[cfg(all(feature = "compression", feature = "encryption"))]
+fn version_2_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&golden(2), dir.path());
+    let text = fs::read_to_string(dir.path().join("handles")).unwrap();
+    for role in [Role::Driver, Role::Receivers] {
+        let mut opts = options(dir.path(), role);
+        opts.keys = KeyRing::read([OLD, NEW]).unwrap().for_reading();
+        let log = Log::open(opts).unwrap();
+        let mut expected = Vec::new();
+        for line in text.lines() {
+            let w: Vec<&str> = line.split(' ').collect();
+            if w[0] != format!("{role:?}") {
+                continue;
+            }
+            let handle = RecordHandle {
+                log: w[2].parse().unwrap(),
+                writer: w[3].parse().unwrap(),
+                segment: w[4].parse().unwrap(),
+                offset: w[5].parse().unwrap(),
+                length: w[6].parse().unwrap(),
+                crc: w[7].parse().unwrap(),
+                version: w[8].parse().unwrap(),
+            };
+            let bytes = record_2(w[1].parse().unwrap(), handle.length as usize);
+            assert_eq!(log.read(&handle).unwrap(), bytes, "{line}");
+            expected.push(bytes);
+        }
+        assert_eq!(expected.len(), 6 * lengths().count());
+        assert_eq!(all(&log), expected);
+    }
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -23,6 +23,7 @@ mod verify;
 use std::{
     ffi::OsString,
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
 };
@@ -31,12 +32,16 @@ use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
 use crate::{
+    codec::KeyRing,
     error::Error,
     location::Location,
     log::survey::{Survey, Wrap, survey},
     options::{Options, Role},
     storage::{self, Home, Which},
 };
+
+/// The environment variable that keys are taken from.
+const KEYS: &str = "FERROWAL_KEYS";
 
 /// Nothing is wrong.
 const WELL: u8 = 0;
@@ -91,6 +96,10 @@ struct Target {
     /// Only the receiver writer whose uuid begins so.
     #[arg(long, value_name = "UUID")]
     writer: Option<String>,
+    /// A file with a key (64 hex digits) that records are encrypted with; again for each key. Keys are also taken from the
+    /// environment variable FERROWAL_KEYS: hex digits, separated by commas.
+    #[arg(long = "key-file", value_name = "FILE")]
+    key_files: Vec<PathBuf>,
 }
 
 impl Target {
@@ -99,6 +108,22 @@ impl Target {
         // Looking takes no lock, so it does not matter whether one would hold.
         options.allow_network_lock = true;
         Ok(storage::home(&options)?)
+    }
+
+    /// The keys that were given.
+    fn keys(&self) -> Result<KeyRing, Failure> {
+        let mut sources = Vec::new();
+        for file in &self.key_files {
+            sources.push(format!("file:{}", std::path::absolute(file)?.display()));
+        }
+        if let Ok(keys) = std::env::var(KEYS) {
+            sources.extend(keys.split(',').filter(|k| !k.trim().is_empty()).map(|k| format!("hex:{k}")));
+        }
+        Ok(KeyRing::read(sources)?.for_reading())
+    }
+
+    fn has_keys(&self) -> bool {
+        !self.key_files.is_empty() || std::env::var_os(KEYS).is_some()
     }
 
     fn wants(&self, which: Which) -> bool {
@@ -112,7 +137,7 @@ impl Target {
     /// Looks at what is wanted of the log.
     fn survey(&self, deep: bool, wrap: &Wrap<'_>) -> Result<Survey, Failure> {
         let home = self.home()?;
-        let found = survey(home.as_ref(), |which| self.wants(which), deep, wrap)?;
+        let found = survey(home.as_ref(), |which| self.wants(which), deep, &self.keys()?, wrap)?;
         if let (Some(writer), true) = (&self.writer, found.parts.is_empty()) {
             return Err(Failure::Say(format!(
                 "no receiver writer in {} begins with {writer}: `ferrowal inspect` lists them",

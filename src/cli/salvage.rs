@@ -11,6 +11,7 @@ use super::{
     progress::Progress,
 };
 use crate::{
+    codec::KeyRing,
     error::Error,
     location::Location,
     log::{
@@ -68,7 +69,7 @@ impl Salvage {
         }
         progress.end();
         let copied = storage::home(&Options::new(Location::from(copy.clone()), Role::Receivers))?;
-        let check = survey(copied.as_ref(), |_| true, true, &|storage| storage)?;
+        let check = survey(copied.as_ref(), |_| true, true, &KeyRing::default(), &|storage| storage)?;
         let whole = verdict(&check) == WELL && done.unfilled == 0;
         if self.json {
             let mut value = as_json(&check);

@@ -10,8 +10,10 @@ use super::{
     inspect::{as_json, total, verdict},
     progress::Progress,
 };
+use crate::log::survey::Seen;
 
-/// Reads everything and checks every checksum; several segments at once.
+/// Reads everything and checks every checksum; several segments at once. That needs no key. With keys, every record of the
+/// current generation is decrypted and decompressed as well.
 #[derive(Args)]
 pub(super) struct Verify {
     #[command(flatten)]
@@ -34,11 +36,27 @@ impl Verify {
         let (survey, took) = (survey?, began.elapsed());
         let read = progress.bytes();
         let rate = read as f64 / took.as_secs_f64().max(1e-6);
-        let code = verdict(&survey);
+        let mut code = verdict(&survey);
+        let mut unreadable = Vec::new();
+        if self.target.has_keys() {
+            for part in &survey.parts {
+                part.records(0, &mut |seen| {
+                    if let Seen::Bad { segment, offset, detail } = seen {
+                        unreadable
+                            .push(format!("{}: segment {segment} offset {offset}: {detail}", part.name()));
+                    }
+                    Ok(true)
+                })?;
+            }
+            if !unreadable.is_empty() {
+                code = DAMAGED;
+            }
+        }
         if self.json {
             let mut value = as_json(&survey);
             value["bytesRead"] = json!(read);
             value["seconds"] = json!(took.as_secs_f64());
+            value["unreadable"] = json!(unreadable);
             value["whole"] = json!(code != DAMAGED);
             writeln!(out, "{value:#}")?;
             return Ok(code);
@@ -52,6 +70,10 @@ impl Verify {
                 *(if finding.corrupt { &mut corrupt } else { &mut torn }) += 1;
             }
         }
+        for place in &unreadable {
+            writeln!(out, "  unreadable: {place}")?;
+        }
+        corrupt += unreadable.len();
         writeln!(out, "read {} in {took:.1?}, {}/s", bytes(read), bytes(rate as u64))?;
         if torn > 0 {
             let live = survey.parts.iter().any(|p| p.live);

@@ -7,7 +7,7 @@ use crc32fast::Hasher;
 use uuid::Uuid;
 
 use super::{
-    FRAME_HEADER, Footer, FrameHeader, GROUP_HEADER, GroupHeader, Place, SegmentHeader, decode_header,
+    Coded, FRAME_HEADER, Footer, FrameHeader, GROUP_HEADER, GroupHeader, Place, SegmentHeader, decode_header,
 };
 
 /// A place made of the first bytes, and the rest.
@@ -70,6 +70,26 @@ pub fn group_header(bytes: &[u8]) {
     assert_eq!(GroupHeader::decode(&block, &place, offset ^ 4096), None);
 }
 
+/// Gives `open` a header that may be, with its payload, and memory for the record that it states: decoding is `codec`'s, which
+/// this module does not know.
+pub(crate) fn coded(
+    bytes: &[u8],
+    open: impl Fn(&FrameHeader, &[u8; FRAME_HEADER], &mut [u8], &mut [u8], &Place, u64),
+) {
+    let Some((place, offset, rest)) = place(bytes) else { return };
+    let Some((head, payload)) = rest.split_first_chunk::<FRAME_HEADER>() else { return };
+    let Ok(length) = u32::try_from(payload.len()) else { return };
+    let mut head = *head;
+    // The stated length of the record is the fuzzer's, within what it may have memory for.
+    head[4..8].copy_from_slice(&length.to_le_bytes());
+    (head[8], head[10], head[11]) = (1, 0, 0);
+    head[14] &= 0x0f;
+    head[15] = 0;
+    let Some(header) = FrameHeader::decode(&head) else { return };
+    let mut into = vec![0; header.coded.raw as usize];
+    open(&header, &head, &mut payload.to_vec(), &mut into, &place, offset);
+}
+
 /// A frame; one that is taken checks at its place with its payload, and nowhere else.
 pub fn frame(bytes: &[u8]) {
     let Some((place, offset, rest)) = place(bytes) else { return };
@@ -82,7 +102,8 @@ pub fn frame(bytes: &[u8]) {
     let mut crc = Hasher::new();
     crc.update(payload);
     let time = i64::from_le_bytes(std::array::from_fn(|i| head[16 + i]));
-    let (encoded, _) = FrameHeader::encode(super::FrameKind::Record, length, time, &crc, &place, offset);
+    let (encoded, _) =
+        FrameHeader::encode(super::FrameKind::Record, Coded::plain(length), time, &crc, &place, offset);
     let header = FrameHeader::decode(&encoded);
     assert!(header.is_some_and(|h| h.length == length && h.time == time));
     assert!(header.is_some_and(|h| h.check(&encoded, payload, &place, offset)));

@@ -21,12 +21,17 @@ use uuid::Uuid;
 use crate::planted::planted;
 
 pub(crate) use block::{is_zero, pad_to};
-pub(crate) use frame::{FRAME_HEADER, FrameHeader, FrameKind};
+pub(crate) use frame::{
+    Coded, FRAME_HEADER, FrameHeader, FrameKind, Packing, SEAL_CHUNK, SEAL_PREFIX, SEAL_TAG,
+};
 pub(crate) use group::{GROUP_HEADER, GroupHeader};
-pub(crate) use segment::{Footer, HeaderError, Past, SegmentHeader, damaged_header, decode_header};
+pub(crate) use segment::{Coding, Footer, HeaderError, Past, SegmentHeader, damaged_header, decode_header};
 
-/// The format version this release writes, and the only one it reads so far.
+/// The format version of segments in which every frame is plain, and of every footer.
 pub(crate) const VERSION: u16 = 1;
+
+/// That of segments whose frames may be compressed or encrypted: a release before those must refuse them.
+pub(crate) const VERSION_CODED: u16 = 2;
 
 /// Bytes of header and footer, and what a group is padded to where a barrier follows, so that no acknowledged block is ever
 /// written again.
@@ -44,15 +49,22 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Goes on from `crc` over the place of something that begins at `offset`.
-    fn bind(&self, crc: crc32fast::Hasher, offset: u64) -> u32 {
+    /// The place of something that begins at `offset`, as checksums and authentication cover it.
+    pub(crate) fn bytes(&self, offset: u64) -> [u8; 48] {
         let mut bytes = [0u8; 48];
         bytes[..16].copy_from_slice(self.log.as_bytes());
         bytes[16..32].copy_from_slice(self.writer.as_bytes());
-        if !planted!(TrustStaleFrame) {
-            bytes[32..40].copy_from_slice(&self.segment.to_le_bytes());
-        }
+        bytes[32..40].copy_from_slice(&self.segment.to_le_bytes());
         bytes[40..].copy_from_slice(&offset.to_le_bytes());
+        bytes
+    }
+
+    /// Goes on from `crc` over the place of something that begins at `offset`.
+    fn bind(&self, crc: crc32fast::Hasher, offset: u64) -> u32 {
+        let mut bytes = self.bytes(offset);
+        if planted!(TrustStaleFrame) {
+            bytes[32..40].fill(0);
+        }
         let mut crc = crc;
         if !planted!(UnseededChecksum) {
             crc.update(&bytes);

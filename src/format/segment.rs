@@ -17,7 +17,7 @@ use crc32fast::Hasher;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::{BLOCK, Fields, Place, VERSION};
+use super::{BLOCK, Fields, Place, VERSION, VERSION_CODED};
 
 const PREFIX: usize = 24;
 const HEADER_MAGIC: &[u8; 8] = b"FERROWAL";
@@ -37,13 +37,32 @@ pub(crate) struct SegmentHeader {
     pub(crate) created: u64,
     /// Groups begin at multiples of this. Header and footer are as large, and [`BLOCK`] at least.
     pub(crate) block: u32,
-    /// 0: plain.
-    pub(crate) codec: u32,
-    /// All zero: not encrypted.
-    pub(crate) key: [u8; 16],
+    /// How its frames may be kept, and with which key.
+    pub(crate) coding: Coding,
     /// 1 where the file was a segment before: what lies behind the last group may be stale, and proves nothing.
     pub(crate) recycled: u32,
     pub(crate) past: Past,
+}
+
+/// How the frames of a segment may be kept. Each frame says for itself how it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Coding {
+    /// 0: none is compressed; 1: LZ4, 2: Zstandard.
+    pub(crate) codec: u32,
+    /// Id of the key that encrypts them; all zero: none is encrypted.
+    pub(crate) key: [u8; 16],
+}
+
+impl Coding {
+    /// Whether every frame is plain.
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Coding::default()
+    }
+
+    /// The format version of such a segment.
+    pub(crate) fn version(&self) -> u16 {
+        if self.is_plain() { VERSION } else { VERSION_CODED }
+    }
 }
 
 /// What its writer knew when a segment was made. It stays true: a segment may be made long before its first group, and
@@ -85,11 +104,15 @@ impl SegmentHeader {
             epoch,
             created,
             block,
-            codec: 0,
-            key: [0; 16],
+            coding: Coding::default(),
             recycled: 0,
             past,
         }
+    }
+
+    /// The same for frames that may be kept so.
+    pub(crate) fn coded(self, coding: Coding) -> SegmentHeader {
+        SegmentHeader { coding, ..self }
     }
 
     /// The same for a file that was a segment before, or was not.
@@ -117,7 +140,7 @@ impl SegmentHeader {
 
     /// The header's block.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        seal(HEADER_MAGIC, self, self.ends(), |crc| crc.finalize())
+        seal(HEADER_MAGIC, self.coding.version(), self, self.ends(), |crc| crc.finalize())
     }
 }
 
@@ -132,7 +155,7 @@ pub(crate) enum HeaderError {
 
 /// Reads a header from the segment's first bytes.
 pub(crate) fn decode_header(block: &[u8]) -> Result<SegmentHeader, HeaderError> {
-    let header: SegmentHeader = open(HEADER_MAGIC, block, |crc| crc.finalize())?;
+    let header: SegmentHeader = open(HEADER_MAGIC, VERSION_CODED, block, |crc| crc.finalize())?;
     // A checksum says that these bytes were written, not by whom: no value may lead to a division by zero later.
     if header.block_is_sane() { Ok(header) } else { Err(HeaderError::Damaged) }
 }
@@ -173,22 +196,28 @@ pub(crate) struct Footer {
 impl Footer {
     /// The footer's block, for `offset` of `place`.
     pub(crate) fn encode(&self, place: &Place, offset: u64, block: u32) -> Vec<u8> {
-        seal(FOOTER_MAGIC, self, block, |crc| place.bind(crc, offset))
+        seal(FOOTER_MAGIC, VERSION, self, block, |crc| place.bind(crc, offset))
     }
 
     /// Reads a footer; `None` unless it was written at exactly this place.
     pub(crate) fn decode(block: &[u8], place: &Place, offset: u64) -> Option<Footer> {
-        let footer: Footer = open(FOOTER_MAGIC, block, |crc| place.bind(crc, offset)).ok()?;
+        let footer: Footer = open(FOOTER_MAGIC, VERSION, block, |crc| place.bind(crc, offset)).ok()?;
         (footer.end <= offset && footer.base <= footer.next).then_some(footer)
     }
 }
 
-fn seal(magic: &[u8; 8], body: &impl Serialize, block: u32, bind: impl Fn(Hasher) -> u32) -> Vec<u8> {
+fn seal(
+    magic: &[u8; 8],
+    version: u16,
+    body: &impl Serialize,
+    block: u32,
+    bind: impl Fn(Hasher) -> u32,
+) -> Vec<u8> {
     // A struct of integers and arrays always serializes; an empty body would fail its own check when read.
     let body = bincode::serialize(body).unwrap_or_default();
     let mut b = vec![0u8; (PREFIX + body.len()).max(block as usize)];
     b[..8].copy_from_slice(magic);
-    b[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    b[8..10].copy_from_slice(&version.to_le_bytes());
     b[12..16].copy_from_slice(&(body.len() as u32).to_le_bytes());
     b[PREFIX..PREFIX + body.len()].copy_from_slice(&body);
     let crc = bind(hash(&b, body.len()));
@@ -198,6 +227,7 @@ fn seal(magic: &[u8; 8], body: &impl Serialize, block: u32, bind: impl Fn(Hasher
 
 fn open<T: DeserializeOwned>(
     magic: &[u8; 8],
+    newest: u16,
     block: &[u8],
     bind: impl Fn(Hasher) -> u32,
 ) -> Result<T, HeaderError> {
@@ -210,7 +240,7 @@ fn open<T: DeserializeOwned>(
         return Err(HeaderError::Damaged);
     }
     let version = u16::from_le_bytes([block[8], block[9]]);
-    if version != VERSION {
+    if !(VERSION..=newest).contains(&version) {
         return Err(HeaderError::Version(version));
     }
     bincode::deserialize(&block[PREFIX..PREFIX + length]).map_err(|_| HeaderError::Damaged)

@@ -58,7 +58,8 @@ fn past() -> Past {
 fn a_frame_is_these_bytes() {
     let mut payload = Hasher::new();
     payload.update(b"hello");
-    let (bytes, crc) = FrameHeader::encode(FrameKind::Record, 5, 1_000, &payload, &place(), 4192);
+    let (bytes, crc) =
+        FrameHeader::encode(FrameKind::Record, Coded::plain(5), 1_000, &payload, &place(), 4192);
     assert_eq!(hex(&bytes), FRAME);
     // The definition, spelled out: payload, header without its crc, place.
     let spelled = [
@@ -113,14 +114,14 @@ const FOOTER: &str = concat!(
 #[test]
 fn a_newer_version_is_told_from_damage() {
     let mut bytes = SegmentHeader::new(&place(), 4, 5, 6, 4096, past()).encode();
-    bytes[8] = 2;
+    bytes[8] = 3;
     assert_eq!(decode_header(&bytes), Err(HeaderError::Damaged), "its checksum covers the version");
     let body = bytes[12..16].try_into().map(u32::from_le_bytes).unwrap() as usize;
     let mut crc = Hasher::new();
     crc.update(&bytes[..16]);
     crc.update(&bytes[24..24 + body]);
     bytes[16..20].copy_from_slice(&crc.finalize().to_le_bytes());
-    assert_eq!(decode_header(&bytes), Err(HeaderError::Version(2)));
+    assert_eq!(decode_header(&bytes), Err(HeaderError::Version(3)));
 }
 
 proptest! {
@@ -149,7 +150,7 @@ proptest! {
         let at = Place { log: Uuid::from_u128(log), writer: Uuid::from_u128(writer), segment };
         let mut crc = Hasher::new();
         crc.update(&payload);
-        let (bytes, _) = FrameHeader::encode(FrameKind::Record, payload.len() as u32, time, &crc, &at, offset);
+        let (bytes, _) = FrameHeader::encode(FrameKind::Record, Coded::plain(payload.len() as u32), time, &crc, &at, offset);
         let header = FrameHeader::decode(&bytes).unwrap();
         prop_assert_eq!((header.length as usize, header.time), (payload.len(), time));
         prop_assert!(header.check(&bytes, &payload, &at, offset));

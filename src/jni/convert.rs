@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::error;
 use super::error::Failure;
 use crate::{
-    BarrierMethod, Durability, Error, Options, RecordHandle, Recovery, RecoveryReport, Role, Takeover,
+    BarrierMethod, Compression, Durability, Error, KeyRing, Options, RecordHandle, Recovery, RecoveryReport,
+    Role, Takeover,
 };
 
 /// How many longs a handle is: log (2), writer (2), segment, offset, length and crc in one, version.
@@ -26,6 +27,9 @@ fn config(text: String) -> Failure {
 
 /// What Java puts before the keys of a store, to tell them from options.
 const STORE: &str = "store.";
+
+/// And before the places of keys, with a number by which they are in order.
+const KEY: &str = "key.";
 
 /// Reads `key, value, key, value, …`.
 pub(super) fn pairs(
@@ -91,6 +95,15 @@ pub(super) fn options(
 ) -> Result<Options, Failure> {
     let (store, mut values): (HashMap<_, _>, HashMap<_, _>) =
         pairs(env, pairs_of_all)?.into_iter().partition(|(key, _)| key.starts_with(STORE));
+    let mut sources: Vec<(String, String)> = Vec::new();
+    values.retain(|key, value| {
+        let is_key = key.starts_with(KEY);
+        if is_key {
+            sources.push((key.clone(), std::mem::take(value)));
+        }
+        !is_key
+    });
+    sources.sort();
     let mut text =
         |key: &str| values.remove(key).ok_or_else(|| config(format!("the option {key} is missing")));
     let role = match text("role")?.as_str() {
@@ -131,6 +144,20 @@ pub(super) fn options(
         "true" => true,
         "false" => false,
         other => return Err(config(format!("allowNetworkLock must be true or false, not {other:?}"))),
+    };
+    let keys = KeyRing::read(sources.iter().map(|(_, source)| source))?;
+    options.keys = match text("encrypts")?.as_str() {
+        "true" => keys,
+        "false" => keys.for_reading(),
+        other => return Err(config(format!("encrypts must be true or false, not {other:?}"))),
+    };
+    let level = text("zstdLevel")?;
+    let level = level.parse().map_err(|_| config(format!("zstdLevel must be a number, not {level:?}")))?;
+    options.compression = match text("compression")?.as_str() {
+        "none" => Compression::None,
+        "lz4" => Compression::Lz4,
+        "zstd" => Compression::Zstd(level),
+        other => return Err(config(format!("{other:?} is not a compression: none, lz4 or zstd"))),
     };
     let mut number = |key: &str| -> Result<u64, Failure> {
         let text = text(key)?;

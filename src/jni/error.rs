@@ -53,6 +53,7 @@ mod kind {
     pub(super) const TIMEOUT: i32 = 11;
     pub(super) const INTERNAL: i32 = 12;
     pub(super) const SOURCE: i32 = 13;
+    pub(super) const KEY: i32 = 14;
 }
 
 impl Failure {
@@ -78,6 +79,7 @@ impl Failure {
                     Error::Closed(_) => (kind::CLOSED, text, 0, 0),
                     Error::Timeout { .. } => (kind::TIMEOUT, text, 0, 0),
                     Error::Internal(_) => (kind::INTERNAL, text, 0, 0),
+                    Error::Key { .. } => (kind::KEY, text, 0, 0),
                     Error::Source(_) => (kind::SOURCE, text, 0, 0),
                 }
             }

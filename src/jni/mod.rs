@@ -27,4 +27,4 @@ mod registry;
 
 /// What Java must find before it calls anything else: raised whenever a native method's signature or the meaning of a
 /// number that crosses the boundary changes.
-const ABI: i32 = 3;
+const ABI: i32 = 4;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::walk::{Found, GroupAt, Walk};
 use crate::{
     error::{Error, Result},
-    format::{BLOCK, Footer, HeaderError, Past, Place, SegmentHeader, damaged_header, decode_header},
+    format::{BLOCK, Coding, Footer, HeaderError, Past, Place, SegmentHeader, damaged_header, decode_header},
     planted::planted,
     report::Finding,
     storage::{Listed, SegmentRead, Storage},
@@ -53,6 +53,8 @@ pub(crate) struct SegmentState {
     pub(crate) header_checks: bool,
     /// Whether the file was a segment before: then bytes that do not check may be stale.
     pub(crate) recycled: bool,
+    /// How its frames may be kept, as far as its header says.
+    pub(crate) coding: Coding,
 }
 
 /// How much is known of a segment's groups.
@@ -187,6 +189,15 @@ impl SegmentState {
         match &self.content {
             Content::Sealed(f) => f.end,
             _ => self.kept(end).map(|g| g.end).max().unwrap_or(u64::from(self.ends)),
+        }
+    }
+
+    /// Whether any group in it holds a record.
+    pub(crate) fn holds_records(&self) -> bool {
+        match &self.content {
+            Content::Sealed(f) => f.records > 0,
+            Content::Walked { groups, .. } => groups.iter().any(|g| g.header.records > 0),
+            Content::Unreadable => false,
         }
     }
 
@@ -433,6 +444,7 @@ fn segment(
         void_from: u64::MAX,
         header_checks,
         recycled: header.recycled != 0,
+        coding: header.coding,
     })
 }
 

@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use super::analysis::{Scope, analyse};
 use crate::{
+    codec::{KeyRing, decode},
     error::{Error, Result},
-    format::{FRAME_HEADER, FrameHeader, FrameKind, Place},
+    format::{FRAME_HEADER, FrameHeader, FrameKind, Place, VERSION},
     handle::RecordHandle,
     planted::planted,
     storage::{Home, SegmentRead, Storage, Which},
@@ -128,6 +129,8 @@ pub(crate) struct At<'a> {
     pub(crate) home: &'a dyn Home,
     pub(crate) storage: &'a dyn Storage,
     pub(crate) which: Which,
+    /// For a record that is encrypted.
+    pub(crate) keys: &'a KeyRing,
     /// A live writer's low-water mark, where the record is one of its own. Asked for only where the segment is absent: it
     /// takes the writer's lock.
     pub(crate) low_water: &'a dyn Fn() -> u64,
@@ -136,11 +139,30 @@ pub(crate) struct At<'a> {
 impl At<'_> {
     /// Nothing is allocated, nor read, for a length that the segment cannot hold.
     fn bounded(&self, (segment, size): Measured) -> Result<Located> {
-        let end = self.handle.offset.checked_add(FrameHeader::footprint(self.handle.length));
-        if end.is_none_or(|end| end > size) {
-            return Err(self.corrupt(&format!("the record reaches beyond the segment's end at {size}")));
+        let fits = |length| {
+            let end = self.handle.offset.checked_add(FrameHeader::footprint(length));
+            end.is_some_and(|end| end <= size)
+        };
+        if fits(self.handle.length) || self.is_shorter(&segment)?.is_some_and(fits) {
+            return Ok(Located(segment));
         }
-        Ok(Located(segment))
+        Err(self.corrupt(&format!("the record reaches beyond the segment's end at {size}")))
+    }
+
+    /// The length of the record's frame, if its header says that the record is kept in fewer bytes than it has.
+    fn is_shorter(&self, segment: &Arc<dyn SegmentRead>) -> Result<Option<u32>> {
+        if self.handle.version == VERSION {
+            return Ok(None);
+        }
+        let mut head = [0; FRAME_HEADER];
+        let read = segment.read(self.handle.offset, &mut head)?;
+        let header = FrameHeader::decode(&head).filter(|f| read == FRAME_HEADER && self.is_of(f));
+        Ok(header.map(|f| f.length))
+    }
+
+    /// Whether a frame's header says what the handle says.
+    fn is_of(&self, f: &FrameHeader) -> bool {
+        f.kind == FrameKind::Record && f.coded.raw == self.handle.length && f.crc == self.handle.crc
     }
 
     fn read_checked(&self, segment: &Arc<dyn SegmentRead>, into: &mut [u8]) -> Result<bool> {
@@ -155,16 +177,33 @@ impl At<'_> {
         let mut head = [0; FRAME_HEADER];
         let read = segment.read_two(h.offset, &mut head, into)?;
         let place = Place { log: h.log, writer: h.writer, segment: h.segment };
-        let checks = |f: FrameHeader| {
-            f.kind == FrameKind::Record
-                && f.length == h.length
-                && f.crc == h.crc
-                && f.check(&head, into, &place, h.offset)
-        };
         if planted!(UncheckedRead) {
             return Ok(read == FRAME_HEADER + into.len());
         }
-        Ok(read == FRAME_HEADER + into.len() && FrameHeader::decode(&head).is_some_and(checks))
+        let Some(body) = read.checked_sub(FRAME_HEADER) else { return Ok(false) };
+        let Some(f) = FrameHeader::decode(&head).filter(|f| self.is_of(f)) else { return Ok(false) };
+        if f.coded.codec.is_plain() {
+            return Ok(body == into.len() && f.check(&head, into, &place, h.offset));
+        }
+        // Mostly the whole payload was read already: it is rarely longer than its record.
+        let mut payload = super::zeroed(f.length as usize)?;
+        let have = body.min(payload.len());
+        payload[..have].copy_from_slice(&into[..have]);
+        into.fill(0);
+        let from = h.offset + (FRAME_HEADER + have) as u64;
+        if have < payload.len() && segment.read(from, &mut payload[have..])? < f.length as usize - have {
+            return Ok(false);
+        }
+        if !f.check(&head, &payload, &place, h.offset) {
+            return Ok(false);
+        }
+        match decode(&f, &head, &mut payload, into, (&place, h.offset), self.keys)? {
+            Ok(()) => Ok(true),
+            Err(detail) => {
+                into.fill(0);
+                Err(self.corrupt(detail))
+            }
+        }
     }
 
     fn corrupt(&self, detail: &str) -> Error {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    format::{BLOCK, Footer, Past, Place, SegmentHeader, decode_header},
+    format::{BLOCK, Coding, Footer, Past, Place, SegmentHeader, decode_header},
     metrics::{Metrics, add},
     options::{Recovery, Role},
     planted::planted,
@@ -48,7 +48,7 @@ const MOST_RACES: usize = 100;
 
 /// Takes the log for a new writer: makes the next segment, exclusively. An older writer finds its next segment taken, and
 /// what it wrote before is all that it ever acknowledged. Only then may anything be concluded from the older segments.
-pub(crate) fn raise(storage: &dyn Storage, log: Uuid, writer: Uuid) -> Result<Fence> {
+pub(crate) fn raise(storage: &dyn Storage, log: Uuid, writer: Uuid, coding: Coding) -> Result<Fence> {
     let mut last = None;
     for _ in 0..MOST_RACES {
         let newest = storage.list()?.last().map_or(0, |l| l.id);
@@ -65,7 +65,8 @@ pub(crate) fn raise(storage: &dyn Storage, log: Uuid, writer: Uuid) -> Result<Fe
         let (id, epoch) = (newest + 1, epoch + 1);
         let place = Place { log, writer, segment: id };
         let past = Past { previous: 0, ..Past::UNKNOWN };
-        let header = SegmentHeader::new(&place, generation, epoch, super::wall_clock(), BLOCK, past);
+        let header =
+            SegmentHeader::new(&place, generation, epoch, super::wall_clock(), BLOCK, past).coded(coding);
         let space = Space { wish: 1 << 20, least: 0, how: Preallocate::Reserved, urgent: true };
         match storage.fence(id, space, &|recycled| header.recycled(recycled).encode()) {
             Ok(segment) => return Ok(Fence { id, epoch, segment }),

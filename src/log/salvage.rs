@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     format::{
-        BLOCK, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Past, Place,
+        BLOCK, Coded, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Past, Place,
         SegmentHeader, UNPADDED, damaged_header, pad_to,
     },
     storage::SegmentRead,
@@ -467,7 +467,7 @@ impl<'a> Copying<'a> {
         let mut good: Vec<Good> = Vec::new();
         loop {
             let at = frames.at();
-            let Some(frame) = frames.next(&mut window, &self.segment.place, false)? else { return Ok(good) };
+            let Some(frame) = frames.next(&mut window, &self.segment.place, None)? else { return Ok(good) };
             let time = match frame {
                 Frame::Record { time, .. } => Some(time),
                 Frame::Void => None,
@@ -539,7 +539,8 @@ impl<'a> Copying<'a> {
             self.write(&zeros[..n], at + (FRAME_HEADER + length as usize - left) as u64)?;
             left -= n;
         }
-        let (header, _) = FrameHeader::encode(FrameKind::Void, length, 0, &payload, &self.segment.place, at);
+        let (header, _) =
+            FrameHeader::encode(FrameKind::Void, Coded::plain(length), 0, &payload, &self.segment.place, at);
         self.write(&header, at)
     }
 

@@ -14,6 +14,7 @@ use super::{
     walk::{Found, Frame, Frames, GroupAt, Walk},
 };
 use crate::{
+    codec::{KeyId, KeyRing},
     error::{Error, Result},
     format::{BLOCK, decode_header},
     options::Recovery,
@@ -33,6 +34,8 @@ pub(crate) struct Source {
     pub(crate) threshold: i64,
     /// Whether what is missing altogether was cleaned meanwhile.
     pub(crate) removed: Box<dyn Fn() -> Result<bool> + Send>,
+    /// For records that are encrypted.
+    pub(crate) keys: KeyRing,
     /// Where what was found is kept, if no writer has told yet.
     pub(crate) report: Arc<Mutex<Option<RecoveryReport>>>,
 }
@@ -160,8 +163,17 @@ impl Writer {
             analysis.corruptions().filter(|(f, _)| strict || f.offset == 0).map(|(_, e)| e).collect();
         let lost = analysis.missing().into();
         let current = analysis.generation;
-        let pending =
+        let pending: VecDeque<SegmentState> =
             std::mem::take(&mut analysis.segments).into_iter().filter(|s| s.generation == current).collect();
+        // A key that is missing is told before the first record, and not in the middle of a replay.
+        let threshold = source.threshold.max(analysis.threshold);
+        let replayed = |s: &&SegmentState| s.max_time() >= threshold && s.holds_records();
+        for segment in pending.iter().filter(replayed) {
+            if let Some(key) = KeyId::of_header(segment.coding.key).filter(|k| source.keys.find(*k).is_none())
+            {
+                return Err(key.missing(format_args!("segment {} of {}", segment.listed.id, analysis.place)));
+            }
+        }
         let expected = (analysis.first > 0).then_some(analysis.first);
         Ok(Some(Writer {
             source,
@@ -247,9 +259,12 @@ impl Writer {
         let Some((state, walk)) = &mut self.segment else { return Ok(None) };
         let Some((group, frames)) = &mut self.group else { return Ok(None) };
         let threshold = self.source.threshold.max(self.analysis.threshold);
-        while let Some(frame) =
-            frames.next(&mut walk.window, &state.place, group.header.max_time >= threshold)?
-        {
+        let keys = Some(&self.source.keys);
+        while let Some(frame) = frames.next(
+            &mut walk.window,
+            &state.place,
+            keys.filter(|_| group.header.max_time >= threshold),
+        )? {
             match frame {
                 Frame::Record { time, payload } if time >= threshold => {
                     return Ok(Some(Item::Record(payload)));

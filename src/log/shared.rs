@@ -27,6 +27,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
+    codec::Coder,
     error::{Error, Result},
     handle::RecordHandle,
     location::Location,
@@ -351,7 +352,8 @@ impl Shared {
         let claim = self.home.claim(which, self.options.lock_wait)?;
         let storage = self.home.storage(which);
         let fenced = which == Which::Driver && storage.traits().fenced;
-        let fence = if fenced { Some(raise(storage.as_ref(), log, writer)?) } else { None };
+        let coding = Coder::new(&self.options).coding();
+        let fence = if fenced { Some(raise(storage.as_ref(), log, writer, coding)?) } else { None };
         claim.taken()?;
         let scope = Scope { log, writer: None, ..Scope::default() };
         let start = (fresh, fence);
@@ -489,6 +491,7 @@ impl Shared {
                     Which::Driver => Ok(false),
                     Which::Receiver(uuid) => home.was_removed(uuid),
                 }),
+                keys: self.options.keys.clone(),
                 report: self.report.clone(),
             }
         });
@@ -536,6 +539,13 @@ impl Shared {
         let own = |w: &Arc<Writer>| which == Which::Driver || w.identity().writer == handle.writer;
         let low_water = || self.writer().filter(own).map_or(0, |w| w.low_water());
         let home = self.home.as_ref();
-        work(&At { handle, home, storage: storage.as_ref(), which, low_water: &low_water })
+        work(&At {
+            handle,
+            home,
+            storage: storage.as_ref(),
+            which,
+            keys: &self.options.keys,
+            low_water: &low_water,
+        })
     }
 }

@@ -12,6 +12,7 @@ use super::{
     walk::{Found, Frame, Frames, GroupAt, Walk, Window},
 };
 use crate::{
+    codec::KeyRing,
     error::{Error, Result},
     storage::{Home, Storage, Which},
 };
@@ -32,6 +33,8 @@ pub(crate) struct Part {
     pub(crate) which: Which,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) analysis: Analysis,
+    /// For records that are encrypted.
+    pub(crate) keys: KeyRing,
     /// Whether somebody has it open for writing.
     pub(crate) live: bool,
 }
@@ -45,6 +48,7 @@ pub(crate) fn survey(
     home: &dyn Home,
     wanted: impl Fn(Which) -> bool,
     deep: bool,
+    keys: &KeyRing,
     wrap: &Wrap<'_>,
 ) -> Result<Survey> {
     let log = home.log_id()?.ok_or_else(|| Error::Missing {
@@ -67,7 +71,7 @@ pub(crate) fn survey(
         }
         let live = matches!(home.await_unclaimed(which, Duration::ZERO), Err(Error::Locked { .. }));
         let began = super::scan::began(storage.as_ref())?;
-        parts.push((began, Part { which, storage, analysis, live }));
+        parts.push((began, Part { which, storage, analysis, keys: keys.clone(), live }));
     }
     parts.sort_by_key(|(began, part)| (part.which != Which::Driver, *began));
     Ok(Survey { log, parts: parts.into_iter().map(|(_, part)| part).collect() })
@@ -204,7 +208,7 @@ impl Part {
             for group in groups.iter().filter(|g| g.header.sequence >= from) {
                 let mut frames = Frames::new(group);
                 let mut at = frames.at();
-                while let Some(frame) = frames.next(&mut window, &segment.place, true)? {
+                while let Some(frame) = frames.next(&mut window, &segment.place, Some(&self.keys))? {
                     let id = segment.listed.id;
                     let go_on = match frame {
                         Frame::Record { time, payload } => visit(Seen::Record(SeenRecord {

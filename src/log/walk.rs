@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 
 use crate::{
+    codec::{KeyRing, decode},
     error::Result,
     format::{
         BLOCK, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, is_zero,
@@ -204,7 +205,7 @@ impl Walk {
         let group = GroupAt { offset, end, header };
         if self.check_frames && !planted!(UncheckedFrames) {
             let mut frames = Frames::new(&group);
-            while let Some(frame) = frames.next(&mut self.window, &self.place, false)? {
+            while let Some(frame) = frames.next(&mut self.window, &self.place, None)? {
                 if let Frame::Bad { offset, detail } = frame {
                     return Ok(Found::Bad { offset, detail, end: Some(end), base: Some(header.base) });
                 }
@@ -249,13 +250,21 @@ impl Frames {
     }
 
     /// The next frame; `None` behind the last. After a bad one it goes on where the next frame that checks begins.
-    /// With `keep`, a record's payload is given; without, it is only checked.
-    pub(crate) fn next(&mut self, window: &mut Window, place: &Place, keep: bool) -> Result<Option<Frame>> {
+    /// With `keys`, records are given, decrypted and decompressed; without, frames are only checked.
+    ///
+    /// # Errors
+    /// I/O errors; [`Error::Key`](crate::Error::Key) for a record whose key is not among `keys`.
+    pub(crate) fn next(
+        &mut self,
+        window: &mut Window,
+        place: &Place,
+        keys: Option<&KeyRing>,
+    ) -> Result<Option<Frame>> {
         if self.at >= self.end {
             return Ok(None);
         }
         let at = self.at;
-        match self.frame_at(at, window, place, keep)? {
+        match self.frame_at(at, window, place, keys)? {
             Some((frame, length)) => {
                 self.at = at + FrameHeader::footprint(length);
                 Ok(Some(frame))
@@ -272,7 +281,7 @@ impl Frames {
         at: u64,
         window: &mut Window,
         place: &Place,
-        keep: bool,
+        keys: Option<&KeyRing>,
     ) -> Result<Option<(Frame, u32)>> {
         let Some(bytes) = window.array::<FRAME_HEADER>(at)? else { return Ok(None) };
         let Some(header) = FrameHeader::decode(&bytes) else { return Ok(None) };
@@ -283,7 +292,8 @@ impl Frames {
         let length = header.length as usize;
         let from = at + FRAME_HEADER as u64;
         let mut payload = Vec::new();
-        let checks = if keep && header.kind == FrameKind::Record {
+        let keys = keys.filter(|_| header.kind == FrameKind::Record);
+        let checks = if keys.is_some() {
             payload = super::zeroed(length)?;
             read_all(window, from, &mut payload)? && header.check(&bytes, &payload, place, at)
         } else {
@@ -299,11 +309,22 @@ impl Frames {
             }
             header.check_hashed(&bytes, crc, place, at)
         };
+        if !checks {
+            return Ok(None);
+        }
+        if let Some(keys) = keys.filter(|_| !header.coded.codec.is_plain()) {
+            let mut record = super::zeroed(header.coded.raw as usize)?;
+            let decoded = decode(&header, &bytes, &mut payload, &mut record, (place, at), keys)?;
+            if let Err(detail) = decoded {
+                return Ok(Some((Frame::Bad { offset: at, detail: detail.into() }, header.length)));
+            }
+            payload = record;
+        }
         let frame = match header.kind {
             FrameKind::Record => Frame::Record { time: header.time, payload: payload.into() },
             FrameKind::Void => Frame::Void,
         };
-        Ok(checks.then_some((frame, header.length)))
+        Ok(Some((frame, header.length)))
     }
 
     /// Behind a bad frame: first where its length says that the next one begins, then wherever one checks.
@@ -311,13 +332,13 @@ impl Frames {
         let claimed = window.array::<FRAME_HEADER>(bad)?.and_then(|b| FrameHeader::decode(&b));
         if let Some(header) = claimed {
             let next = bad + FrameHeader::footprint(header.length);
-            if next == self.end || (next < self.end && self.frame_at(next, window, place, false)?.is_some()) {
+            if next == self.end || (next < self.end && self.frame_at(next, window, place, None)?.is_some()) {
                 return Ok(next);
             }
         }
         let mut at = bad + 8;
         while at < self.end {
-            if self.frame_at(at, window, place, false)?.is_some() {
+            if self.frame_at(at, window, place, None)?.is_some() {
                 return Ok(at);
             }
             at += 8;

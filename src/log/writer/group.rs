@@ -16,9 +16,10 @@ use crc32fast::Hasher;
 
 use super::{core::Written, pool::BUFFER};
 use crate::{
+    codec::{Frame, GroupKey, Key, unseal},
     commit::{Copies, Gate},
     error::{Error, Result},
-    format::{FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place},
+    format::{Coded, FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, SEAL_PREFIX},
     log::RecordSource,
     planted::planted,
     sync::{Arc, AtomicU32},
@@ -67,10 +68,13 @@ struct Staged {
 struct Slot {
     data: BytesMut,
     kind: FrameKind,
-    length: u32,
+    coded: Coded,
     time: i64,
+    /// The payload's crc; of one that is encrypted taken when it is.
     payload: Hasher,
     at: u32,
+    /// For which place the payload was encrypted.
+    sealed: Option<(Place, u64)>,
 }
 
 /// Where an acknowledged group lies.
@@ -251,14 +255,17 @@ pub(crate) struct GroupBytes(Staged);
 
 impl GroupBytes {
     /// Encodes the group for the place that `stamp` names; gives what its members need to know.
-    pub(crate) fn encode(&mut self, stamp: &Stamp) -> (Placed, Written) {
+    ///
+    /// # Errors
+    /// Where there are no random bytes for a record that is to be encrypted.
+    pub(crate) fn encode(&mut self, stamp: &Stamp, key: Option<&Key>) -> Result<(Placed, Written)> {
         let staged = &mut self.0;
         join(staged);
         let frames_end = staged
             .slots
             .iter()
             .flatten()
-            .map(|s| s.at as usize + FrameHeader::footprint(s.length) as usize)
+            .map(|s| s.at as usize + FrameHeader::footprint(s.coded.length) as usize)
             .max()
             .unwrap_or(GROUP_HEADER);
         let footprint = stamp.footprint as usize;
@@ -272,25 +279,63 @@ impl GroupBytes {
         let Staged { whole, slots, frames, .. } = staged;
         frames.clear();
         let mut written = Written::none();
-        for slot in slots.iter().flatten() {
+        let mut group_key = None;
+        for slot in slots.iter_mut().flatten() {
             let at = slot.at as usize;
             let offset = stamp.offset + u64::from(slot.at);
+            if slot.coded.codec.sealed {
+                let key =
+                    key.ok_or_else(|| Error::Internal("a record to be encrypted without a key".into()))?;
+                let fresh = match group_key.take() {
+                    Some(fresh) => fresh,
+                    None => GroupKey::fresh(key, &stamp.place)?,
+                };
+                let payload = &mut whole[at + FRAME_HEADER..][..slot.coded.length as usize];
+                slot.seal(payload, (&stamp.place, offset), key, &fresh)?;
+                group_key = Some(fresh);
+            }
             let (header, crc) =
-                FrameHeader::encode(slot.kind, slot.length, slot.time, &slot.payload, &stamp.place, offset);
+                FrameHeader::encode(slot.kind, slot.coded, slot.time, &slot.payload, &stamp.place, offset);
             whole[at..at + FRAME_HEADER].copy_from_slice(&header);
             frames.push((slot.at, crc));
             if slot.kind == FrameKind::Record {
-                written.note(slot.length, slot.time);
+                written.note(slot.coded.length, slot.time);
             }
         }
         let header = stamp.header((frames_end - GROUP_HEADER) as u64, frames.len() as u32, &written);
         whole[..GROUP_HEADER].copy_from_slice(&header);
-        (Placed { place: stamp.place, offset: stamp.offset }, written)
+        Ok((Placed { place: stamp.place, offset: stamp.offset }, written))
     }
 
     /// The encoded group, from its header to the end of its padding.
     pub(crate) fn encoded(&self, footprint: u64) -> &[u8] {
         &self.0.whole[..footprint as usize]
+    }
+}
+
+impl Slot {
+    /// Encrypts the payload for a place, each time with a key that was never used before; and takes its crc.
+    fn seal(
+        &mut self,
+        payload: &mut [u8],
+        (place, offset): (&Place, u64),
+        key: &Key,
+        fresh: &GroupKey,
+    ) -> Result<()> {
+        let head = FrameHeader::bare(self.kind, self.coded, self.time);
+        let coded = self.coded;
+        if let Some((place, offset)) = self.sealed.take() {
+            // The group moves to another segment.
+            let before = Frame { head: &head, coded, place: &place, offset };
+            if !unseal(&before, payload, key)? {
+                return Err(Error::Internal("a record in memory is not what was encrypted".into()));
+            }
+        }
+        fresh.seal(&Frame { head: &head, coded, place, offset }, payload)?;
+        self.sealed = Some((*place, offset));
+        self.payload = Hasher::new();
+        self.payload.update(payload);
+        Ok(())
     }
 }
 
@@ -393,30 +438,39 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Copies the payload into its place. Each piece is checksummed while it is still in the processor's cache.
-    pub(crate) fn fill(mut self, source: &mut dyn RecordSource) -> Result<(Arc<Group>, usize)> {
-        let end = FRAME_HEADER + self.length as usize;
+    /// Copies the payload into its place; `coded` says what `source` gives, and how long the frame's payload is: as long as
+    /// was reserved. Each piece is checksummed while it is still in the processor's cache; what is to be encrypted, later.
+    pub(crate) fn fill(mut self, source: &mut dyn RecordSource, coded: Coded) -> Result<(Arc<Group>, usize)> {
+        if coded.length != self.length {
+            return Err(Error::Internal("a record of another length than was reserved".into()));
+        }
+        let sealed = coded.codec.sealed;
+        let start = FRAME_HEADER + if sealed { SEAL_PREFIX } else { 0 };
+        let end = start + coded.content as usize;
         let mut payload = Hasher::new();
         let mut done = 0;
-        for piece in self.data[FRAME_HEADER..end].chunks_mut(CHECKED_PIECE) {
+        for piece in self.data[start..end].chunks_mut(CHECKED_PIECE) {
             source.copy(done, piece)?;
-            payload.update(piece);
+            if !sealed {
+                payload.update(piece);
+            }
             done += piece.len();
         }
         self.data[end..].fill(0);
-        self.hand_in(FrameKind::Record, payload);
+        self.hand_in(FrameKind::Record, coded, payload);
         Ok((self.group.clone(), self.index))
     }
 
-    fn hand_in(&mut self, kind: FrameKind, payload: Hasher) {
+    fn hand_in(&mut self, kind: FrameKind, coded: Coded, payload: Hasher) {
         self.filled = true;
         let slot = Slot {
             data: std::mem::take(&mut self.data),
             kind,
-            length: self.length,
+            coded,
             time: self.time,
             payload,
             at: self.at,
+            sealed: None,
         };
         let mut staged = self.group.staged();
         if staged.slots.len() <= self.index {
@@ -437,7 +491,7 @@ impl Drop for Seat {
             self.data.fill(0);
             let mut payload = Hasher::new();
             payload.update(&self.data[FRAME_HEADER..FRAME_HEADER + self.length as usize]);
-            self.hand_in(FrameKind::Void, payload);
+            self.hand_in(FrameKind::Void, Coded::plain(self.length), payload);
         }
     }
 }

@@ -22,8 +22,9 @@ use super::{
     pool::BUFFER,
 };
 use crate::{
+    codec::{Frame, Key, SealedSource},
     error::{Error, Result},
-    format::{FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, pad_to},
+    format::{Coded, FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, pad_to},
     log::RecordSource,
     storage::{Barrier, SegmentWrite},
 };
@@ -53,6 +54,10 @@ pub(super) struct Target<'a> {
     pub(super) barrier: Barrier,
     /// What groups are padded to.
     pub(super) align: u32,
+    /// How the record is kept.
+    pub(super) coded: Coded,
+    /// What it is encrypted with, if it is.
+    pub(super) key: Option<&'a Key>,
     /// Pieces that may be written at once; one is written by the caller itself.
     pub(super) lanes: usize,
 }
@@ -64,7 +69,18 @@ pub(super) fn write_large(
     buffers: &mut [BytesMut; 2],
     source: &mut dyn RecordSource,
 ) -> Result<WrittenLarge> {
-    let Target { segment, stamp, align, .. } = *target;
+    let Target { segment, stamp, align, coded, .. } = *target;
+    let at = stamp.offset + GROUP_HEADER as u64;
+    let head = FrameHeader::bare(FrameKind::Record, coded, large.time);
+    let mut sealed;
+    let source: &mut dyn RecordSource = match target.key.filter(|_| coded.codec.sealed) {
+        Some(key) => {
+            let frame = Frame { head: &head, coded, place: &stamp.place, offset: at };
+            sealed = SealedSource::new(source, frame, key)?;
+            &mut sealed
+        }
+        None => source,
+    };
     let [first, more] = buffers;
     // A record that is large fills a whole buffer, and so more than the first piece.
     let (first, rest) = first.split_at_mut(FIRST);
@@ -85,9 +101,8 @@ pub(super) fn write_large(
     };
     let mut written = Written::none();
     let (frame, bytes, end) = if failure.is_none() {
-        let at = stamp.offset + GROUP_HEADER as u64;
         let (header, crc) =
-            FrameHeader::encode(FrameKind::Record, large.length, large.time, &payload, &stamp.place, at);
+            FrameHeader::encode(FrameKind::Record, coded, large.time, &payload, &stamp.place, at);
         first[GROUP_HEADER..HEAD].copy_from_slice(&header);
         written.note(large.length, large.time);
         (Some((GROUP_HEADER as u32, crc)), FrameHeader::footprint(large.length), FIRST)

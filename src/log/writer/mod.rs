@@ -35,12 +35,14 @@ use self::{
     segments::Segments,
 };
 use super::{
-    RecordSource, collect::Remains, read::Reader, recover::Recovered, threshold::Thresholds, wall_clock,
+    RecordSource, Slice, collect::Remains, read::Reader, recover::Recovered, threshold::Thresholds,
+    wall_clock,
 };
 use crate::{
+    codec::{Coder, Key},
     commit::Commit,
     error::{Error, Result},
-    format::{Place, SegmentHeader, UNPADDED, VERSION},
+    format::{Coded, Place, SegmentHeader, UNPADDED},
     handle::RecordHandle,
     metrics::{Metrics, Sized, add},
     options::{Durability, Options},
@@ -73,6 +75,8 @@ struct Shared {
     durable: bool,
     metrics: &'static Metrics,
     lanes: usize,
+    /// What is done to records before they are written.
+    coder: Coder,
     write_timeout: Duration,
     reserve_wanted: bool,
     /// Whether these failures were already told.
@@ -178,6 +182,7 @@ impl Writer {
             durable,
             metrics,
             lanes: traits.lanes,
+            coder: Coder::new(options),
             write_timeout: options.write_timeout,
             reserve_wanted: driver && traits.reserve,
             prepare_told: AtomicBool::new(false),
@@ -208,15 +213,27 @@ impl Writer {
             u32::try_from(length).ok().filter(|l| *l <= RecordHandle::MAX_LENGTH).ok_or_else(|| {
                 Error::Config(format!("a record of {length} bytes is over the limit of 2^31-1"))
             })?;
+        let prepared = self.shared.coder.prepare(source, length)?;
+        let coded = prepared.coded;
+        let mut packed;
+        let source: &mut dyn RecordSource = match &prepared.packed {
+            Some(bytes) => {
+                packed = Slice(bytes.bytes());
+                &mut packed
+            }
+            None => source,
+        };
         let began = sync::now();
         let deadline = began + self.shared.write_timeout;
         loop {
             // The clock is read under the lock: nobody's time is before that of whoever came first.
-            match self.shared.commit.with(|core| core.reserve(sync::now(), length, time))? {
+            match self.shared.commit.with(|core| core.reserve(sync::now(), coded.length, time))? {
                 Reserved::Seat(seat, seen, look) => {
-                    return self.shared.append_seat(seat, (!look).then_some(seen), length, source);
+                    return self.shared.append_seat(seat, (!look).then_some(seen), coded, source);
                 }
-                Reserved::Large(group, buffers) => return self.shared.append_large(&group, buffers, source),
+                Reserved::Large(group, buffers) => {
+                    return self.shared.append_large(&group, buffers, coded, source);
+                }
                 Reserved::Wait(space, seen) => {
                     if sync::now() >= deadline {
                         return Err(Error::Timeout {
@@ -303,22 +320,23 @@ impl Shared {
         &self,
         seat: Seat,
         idle: Option<u32>,
-        length: u32,
+        coded: Coded,
         source: &mut dyn RecordSource,
     ) -> Result<RecordHandle> {
         // Others may rely on this caller to look for work; if its copy fails, or panics, one of them must.
         let successor = Successor(self);
-        let (group, index) = seat.fill(source)?;
+        let (group, index) = seat.fill(source, coded)?;
         std::mem::forget(successor);
         let worker = Worker::Member(address(&group));
         self.commit.drive_after(worker, &group.gate, idle, |op| self.carry_out(op));
-        self.handle(&group, index, length)
+        self.handle(&group, index, coded.raw)
     }
 
     fn append_large(
         &self,
         group: &sync::Arc<Group>,
         mut buffers: [BytesMut; 2],
+        coded: Coded,
         source: &mut dyn RecordSource,
     ) -> Result<RecordHandle> {
         let Some(large) = group.large else { return Err(Error::Internal("not a large record".into())) };
@@ -326,7 +344,8 @@ impl Shared {
         self.commit.drive(Worker::Member(address(group)), &group.gate, |op| match op {
             Op::Write { group: theirs, segment, stamp, barrier } if sync::Arc::ptr_eq(&theirs, group) => {
                 let (segment, lanes) = (segment.as_ref(), self.lanes);
-                let target = Target { segment, stamp: &stamp, barrier, align: self.align, lanes };
+                let key = self.coder.key();
+                let target = Target { segment, stamp: &stamp, barrier, align: self.align, coded, key, lanes };
                 let result = write_large(&target, large, &mut buffers, source);
                 self.say(&result);
                 let result = result.map(|large| {
@@ -342,7 +361,7 @@ impl Shared {
         if let Some(error) = failure {
             return Err(error);
         }
-        self.handle(group, 0, large.length)
+        self.handle(group, 0, coded.raw)
     }
 
     fn handle(&self, group: &Group, index: usize, length: u32) -> Result<RecordHandle> {
@@ -354,7 +373,7 @@ impl Shared {
             offset: placed.offset,
             length,
             crc: placed.crc,
-            version: VERSION,
+            version: self.coder.coding().version(),
         })
     }
 
@@ -363,7 +382,7 @@ impl Shared {
         match op {
             Op::Write { group, segment, stamp, barrier } => {
                 let sequence = stamp.sequence;
-                let result = write_group(segment.as_ref(), &group, &stamp, barrier);
+                let result = write_group(segment.as_ref(), &group, &stamp, barrier, self.coder.key());
                 self.say(&result);
                 Outcome::Written { sequence, result }
             }
@@ -376,7 +395,8 @@ impl Shared {
                     wall_clock(),
                     self.align,
                     past,
-                );
+                )
+                .coded(self.coder.coding());
                 let header = |recycled| header.recycled(recycled).encode();
                 let began = Instant::now();
                 let result = self.storage.create(id, space, &header);
@@ -469,10 +489,17 @@ fn write_group(
     group: &Group,
     stamp: &Stamp,
     barrier: Barrier,
+    key: Option<&Key>,
 ) -> Result<(Placed, Written)> {
     group.copies.await_all();
     let mut bytes = group.take_bytes();
-    let placed = bytes.encode(stamp);
+    let placed = match bytes.encode(stamp, key) {
+        Ok(placed) => placed,
+        Err(e) => {
+            group.put_bytes(bytes);
+            return Err(e);
+        }
+    };
     let barrier = if planted!(AcknowledgeBeforeBarrier) { Barrier::No } else { barrier };
     let written = segment.write(stamp.offset, &mut [IoSlice::new(bytes.encoded(stamp.footprint))], barrier);
     group.put_bytes(bytes);

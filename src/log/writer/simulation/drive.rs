@@ -20,9 +20,10 @@ use super::{
     plan::{Act, Plan, What},
 };
 use crate::{
+    codec::KeyRing,
     commit::{Gate, Machine, Step},
     error::{Error, Result},
-    format::BLOCK,
+    format::{BLOCK, Packing},
     handle::RecordHandle,
     log::{
         RecordSource, Scan, Slice,
@@ -98,7 +99,7 @@ pub(super) struct Life {
 pub(super) struct Run {
     pub(super) random: Random,
     pub(super) world: World,
-    options: Options,
+    pub(super) options: Options,
     large: bool,
     pub(super) records: Vec<Record>,
     /// Groups that were written, and are durable as far as anybody knows.
@@ -136,6 +137,10 @@ impl Run {
         options.segment_size = plan.segment_size;
         options.recovery = plan.policy;
         options.durability = plan.durability;
+        options.compression = plan.compression;
+        if plan.encrypted {
+            options.keys = KeyRing::read([format!("hex:{:064x}", plan.seed)]).expect("a key");
+        }
         Run {
             random,
             world,
@@ -399,7 +404,15 @@ impl Run {
         let mut bytes = vec![number as u8; length];
         bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
         let now = self.now;
-        let caller = match self.with(|core| core.reserve(now, length as u32, time)) {
+        let prepared = self.life().shared.coder.prepare(&mut Slice(&bytes), length as u32);
+        let coded = prepared.expect("memory can be copied").coded;
+        if coded.codec.packing != Packing::None {
+            self.seen.note("compressed records", 1);
+        }
+        if coded.codec.sealed {
+            self.seen.note("encrypted records", 1);
+        }
+        let caller = match self.with(|core| core.reserve(now, coded.length, time)) {
             Ok(Reserved::Seat(seat, seen, look)) => {
                 Caller::Copying { record: number, seat, idle: (!look).then_some(seen) }
             }
@@ -429,8 +442,13 @@ impl Run {
             self.records[record].fate = Fate::Failed(0);
             return;
         }
-        let filled = seat.fill(&mut Slice(&self.records[record].bytes));
+        let bytes = &self.records[record].bytes;
+        let coder = &self.life().shared.coder;
+        let prepared = coder.prepare(&mut Slice(bytes), bytes.len() as u32).expect("memory can be copied");
+        let packed = prepared.packed.as_ref().map_or(bytes.as_slice(), |p| p.bytes());
+        let filled = seat.fill(&mut Slice(packed), prepared.coded);
         let (group, index) = filled.expect("memory can be copied");
+        drop(prepared);
         self.say(|| format!("filled {record}"));
         if idle.is_some_and(|seen| group.gate.seen() == seen) {
             self.life_mut().parked.insert(record, None);
@@ -615,12 +633,18 @@ impl Run {
                     _ => None,
                 });
                 let (record, buffers) = caller.expect("a large record's owner waits for it");
-                let mut source = Slice(&self.records[record].bytes);
+                let bytes = &self.records[record].bytes;
+                let coder = &life.shared.coder;
+                let prepared = coder.prepare(&mut Slice(bytes), bytes.len() as u32);
+                let prepared = prepared.expect("memory can be copied");
+                let packed = prepared.packed.as_ref().map_or(bytes.as_slice(), |p| p.bytes());
+                let (coded, key) = (prepared.coded, coder.key());
+                let mut source = Slice(packed);
                 assert!(!source.is_empty());
                 let large = group.large.expect("large");
                 // One lane: with threads a seed would not replay.
                 let segment = segment.as_ref();
-                let target = Target { segment, stamp: &stamp, barrier, align, lanes: 1 };
+                let target = Target { segment, stamp: &stamp, barrier, align, coded, key, lanes: 1 };
                 let result = write_large(&target, large, buffers, &mut source);
                 let result = result.map(|large| {
                     group.note_frame(large.frame);

@@ -60,6 +60,7 @@ impl Run {
                     Which::Driver => Ok(false),
                     Which::Receiver(uuid) => home.was_removed(uuid),
                 }),
+                keys: self.options.keys.clone(),
                 report: Arc::new(Mutex::new(None)),
             }
         });
@@ -319,7 +320,14 @@ impl Run {
             Role::Receivers => Which::Receiver(handle.writer),
         };
         let storage = world.storage(which);
-        let at = At { handle, home: world, storage: storage.as_ref(), which, low_water: &|| 0 };
+        let at = At {
+            handle,
+            home: world,
+            storage: storage.as_ref(),
+            which,
+            keys: &self.options.keys,
+            low_water: &|| 0,
+        };
         let mut bytes = vec![0; handle.length as usize];
         Reader::new(Duration::ZERO).read(&at, &mut bytes).map(|()| bytes)
     }

@@ -1,7 +1,7 @@
 //! What a run does: a list of operations that follows from one seed, and can be made shorter where it fails.
 
 use crate::{
-    options::{Durability, Recovery, Role},
+    options::{Compression, Durability, Recovery, Role},
     storage::sim::Random,
 };
 
@@ -58,12 +58,22 @@ pub(super) struct Plan {
     pub(super) policy: Recovery,
     pub(super) segment_size: u64,
     pub(super) large: bool,
+    pub(super) compression: Compression,
+    pub(super) encrypted: bool,
     pub(super) acts: Vec<Act>,
 }
 
 impl Plan {
     /// The run of this seed.
     pub(super) fn new(seed: u64) -> Plan {
+        // Of its own, so that seeds of failures from before there were codecs still do what they did.
+        let mut coding = Random::new(seed ^ 0xc0dec);
+        let compression = match coding.below(4) {
+            0 if cfg!(feature = "compression") => Compression::Lz4,
+            1 if cfg!(feature = "compression") => Compression::Zstd(1),
+            _ => Compression::None,
+        };
+        let encrypted = cfg!(feature = "encryption") && coding.percent(40);
         let mut random = Random::new(seed);
         let os = random.percent(20);
         let in_flight = if os || random.percent(50) { 1 } else { 2 + random.below(3) as usize };
@@ -122,8 +132,15 @@ impl Plan {
             policy,
             segment_size,
             large: random.percent(6),
+            compression,
+            encrypted,
             acts,
         }
+    }
+
+    /// The same with records that are neither compressed nor encrypted.
+    pub(super) fn plain(self) -> Plan {
+        Plan { compression: Compression::None, encrypted: false, ..self }
     }
 
     /// The shortest list of operations that was found for which `fails` still holds, by leaving out ever smaller parts.

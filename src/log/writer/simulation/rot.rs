@@ -1,7 +1,7 @@
 //! Rot: a copy of the machine loses or changes acknowledged bytes, and each policy says so or skips them; none gives
 //! altered bytes, nor fewer without a word.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     super::group::Stamp,
@@ -57,37 +57,49 @@ impl Run {
             Role::Receivers => Which::Receiver(victim.writer),
         };
         let stamp = self.stamps.iter().rev().find(|s| holds(s, &victim)).copied();
-        let length = FRAME_HEADER + victim.length as usize;
-        let (at, bit) = (self.random.below(length as u64) as usize, self.random.below(8));
+        let (at, bit) = (self.random.next() >> 11, self.random.below(8));
         let from = victim.offset as usize;
-        let mut hit = from..from + length;
-        let there = copy.rot(which, victim.segment, |bytes| match rot {
-            Rot::Bit => bytes[from + at] ^= 1 << bit,
-            Rot::Sector => {
-                let sector = (from + at) / 512 * 512;
-                bytes[sector..sector + 512].fill(0x5a);
-                hit = sector..sector + 512;
+        let mut hit = from..from;
+        // Where the frames of the segment's records end: what is compressed or encrypted is not as long as its record.
+        let mut ends: HashMap<u64, usize> = HashMap::new();
+        let there = copy.rot(which, victim.segment, |bytes| {
+            let there = |h: &&RecordHandle| (h.writer, h.segment) == (victim.writer, victim.segment);
+            for handle in acknowledged.iter().filter(there) {
+                let start = handle.offset as usize;
+                let length = bytes.get(start + 4..start + 8).and_then(|b| b.try_into().ok());
+                let length = length.map_or(0, u32::from_le_bytes) as usize;
+                ends.insert(handle.offset, start + FRAME_HEADER + length);
             }
-            Rot::WildLength => {
-                for field in [from + 4, from + 12] {
-                    bytes[field..field + 4].copy_from_slice(&(512u32 << 20).to_le_bytes());
+            hit.end = ends[&victim.offset];
+            let at = (at % (hit.len() as u64)) as usize;
+            match rot {
+                Rot::Bit => bytes[from + at] ^= 1 << bit,
+                Rot::Sector => {
+                    let sector = (from + at) / 512 * 512;
+                    bytes[sector..sector + 512].fill(0x5a);
+                    hit = sector..sector + 512;
                 }
-            }
-            Rot::GroupHeader => {
-                if let Some(s) = stamp {
-                    let offset = s.offset as usize;
-                    bytes[offset + at % GROUP_HEADER] ^= 1 << bit;
-                    hit = offset..offset + GROUP_HEADER;
+                Rot::WildLength => {
+                    for field in [from + 4, from + 12] {
+                        bytes[field..field + 4].copy_from_slice(&(512u32 << 20).to_le_bytes());
+                    }
                 }
-            }
-            Rot::SegmentHeader => {
-                bytes[at % 156] ^= 1 << bit;
-                hit = 0..4096;
-            }
-            Rot::Footer => {
-                let last = bytes.len() - 4096;
-                bytes[last + at % 128] ^= 1 << bit;
-                hit = last..last + 4096;
+                Rot::GroupHeader => {
+                    if let Some(s) = stamp {
+                        let offset = s.offset as usize;
+                        bytes[offset + at % GROUP_HEADER] ^= 1 << bit;
+                        hit = offset..offset + GROUP_HEADER;
+                    }
+                }
+                Rot::SegmentHeader => {
+                    bytes[at % 156] ^= 1 << bit;
+                    hit = 0..4096;
+                }
+                Rot::Footer => {
+                    let last = bytes.len() - 4096;
+                    bytes[last + at % 128] ^= 1 << bit;
+                    hit = last..last + 4096;
+                }
             }
         });
         if !there {
@@ -104,7 +116,7 @@ impl Run {
         // Every handle gives what was written, or says what is wrong.
         for handle in &acknowledged {
             let touched = (handle.writer, handle.segment) == (victim.writer, victim.segment)
-                && hit.start < handle.offset as usize + FRAME_HEADER + handle.length as usize
+                && hit.start < ends[&handle.offset]
                 && (handle.offset as usize) < hit.end;
             match self.read(&copy, handle) {
                 Ok(bytes) => drop(self.number_of(&bytes)),

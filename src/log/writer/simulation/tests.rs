@@ -60,7 +60,11 @@ const FEATURES: &[&str] = &[
     "answered with an error",
     "cleans",
     "closed",
+    #[cfg(feature = "compression")]
+    "compressed records",
     "crashes in recovery",
+    #[cfg(feature = "encryption")]
+    "encrypted records",
     "failed barriers",
     "failed reads",
     "failed writes",

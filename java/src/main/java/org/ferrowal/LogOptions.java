@@ -70,8 +70,23 @@ public final class LogOptions {
         FORCE
     }
 
+    /** How records are compressed. */
+    public enum Compression {
+        /** They are kept as they are. */
+        NONE,
+        /** LZ4: fast. */
+        LZ4,
+        /** Zstandard, with {@link LogOptions#zstdLevel}. */
+        ZSTD
+    }
+
     private final String dir;
     private final Role role;
+    private Compression compression = Compression.NONE;
+    private int zstdLevel = 1;
+    private boolean encrypts;
+    /** Where keys are; may hold a key itself, so these are never shown. */
+    private List<String> keys = List.of();
     private Map<String, String> store = Map.of();
     private Takeover takeover = Takeover.REFUSE;
     private Duration groupLinger = Duration.ZERO;
@@ -101,6 +116,10 @@ public final class LogOptions {
     private LogOptions copy() {
         LogOptions copy = new LogOptions(dir, role);
         copy.store = store;
+        copy.compression = compression;
+        copy.zstdLevel = zstdLevel;
+        copy.encrypts = encrypts;
+        copy.keys = keys;
         copy.takeover = takeover;
         copy.groupLinger = groupLinger;
         copy.mostPut = mostPut;
@@ -156,6 +175,64 @@ public final class LogOptions {
     public LogOptions store(Map<String, String> properties) {
         LogOptions copy = copy();
         copy.store = Collections.unmodifiableMap(new TreeMap<>(properties));
+        return copy;
+    }
+
+    /**
+     * How records are compressed: each by itself, and only where that helps. A record is kept as it is if less than a
+     * sixteenth would be saved, if it has fewer than 256 bytes, or more than 64 MiB. A log may be read, and gone on with,
+     * under any setting.
+     *
+     * @param compression {@link Compression#NONE} by default
+     * @return the options with it
+     */
+    public LogOptions compression(Compression compression) {
+        LogOptions copy = copy();
+        copy.compression = Objects.requireNonNull(compression, "compression");
+        return copy;
+    }
+
+    /**
+     * How hard Zstandard tries.
+     *
+     * @param level -7 (fast) to 22 (small, slow); 1 by default
+     * @return the options with it
+     */
+    public LogOptions zstdLevel(int level) {
+        LogOptions copy = copy();
+        copy.zstdLevel = level;
+        return copy;
+    }
+
+    /**
+     * Encrypts records with AES-256-GCM. A key is named by where it is: {@code file:/path} (a file of 64 hex digits, or of 32
+     * bytes), {@code env:NAME} (an environment variable of 64 hex digits), or {@code hex:} and the digits themselves. The
+     * last form is for programs that have the key from elsewhere; it is never logged.
+     *
+     * @param key the key for new records
+     * @param older keys of records that are there already, to read them
+     * @return the options with them
+     */
+    public LogOptions encryption(String key, String... older) {
+        List<String> all = new ArrayList<>();
+        all.add(Objects.requireNonNull(key, "key"));
+        all.addAll(List.of(older));
+        LogOptions copy = copy();
+        copy.encrypts = true;
+        copy.keys = List.copyOf(all);
+        return copy;
+    }
+
+    /**
+     * Reads records that were encrypted; new ones are not.
+     *
+     * @param keys where the keys are, see {@link #encryption}
+     * @return the options with them
+     */
+    public LogOptions decryption(String... keys) {
+        LogOptions copy = copy();
+        copy.encrypts = false;
+        copy.keys = List.of(keys);
         return copy;
     }
 
@@ -411,6 +488,10 @@ public final class LogOptions {
     String[] pairs() {
         List<String> pairs = new ArrayList<>(List.of(options()));
         pairs.addAll(List.of(pairsOf("store.", store)));
+        for (int i = 0; i < keys.size(); i++) {
+            pairs.add(String.format("key.%04d", i));
+            pairs.add(keys.get(i));
+        }
         return pairs.toArray(new String[0]);
     }
 
@@ -443,12 +524,15 @@ public final class LogOptions {
             "takeover", takeover.name().toLowerCase(Locale.ROOT),
             "groupLinger", Long.toString(groupLinger.toMillis()),
             "mostPut", Long.toString(mostPut),
+            "compression", compression.name().toLowerCase(Locale.ROOT),
+            "zstdLevel", Integer.toString(zstdLevel),
+            "encrypts", Boolean.toString(encrypts),
             "summary", Long.toString(summary.toMillis()),
             "allowNetworkLock", Boolean.toString(allowNetworkLock)
         };
     }
 
-    /** Directory, role and every option; of what the store is told only the keys. */
+    /** Directory, role and every option; of what the store is told only its keys, and of encryption only whether. */
     @Override
     public String toString() {
         StringBuilder text = new StringBuilder("LogOptions[");

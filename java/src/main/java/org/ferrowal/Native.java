@@ -11,7 +11,7 @@ import java.nio.ByteBuffer;
  */
 final class Native {
     /** Raised whenever a method here, or the meaning of a number, changes. */
-    static final int ABI = 3;
+    static final int ABI = 4;
 
     /** Longs of a handle. */
     static final int HANDLE_LONGS = 8;
@@ -120,6 +120,8 @@ final class Native {
                 return new WriteTimeoutException(message);
             case 12:
                 return new NativePanicException(message);
+            case 14:
+                return new MissingKeyException(message);
             default:
                 return new LogException(message);
         }

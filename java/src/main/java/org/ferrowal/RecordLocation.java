@@ -16,15 +16,16 @@ import java.util.UUID;
  * @param offset byte offset of the record's frame in the segment, a multiple of 8
  * @param length bytes of the record, 0 to 2^31-1
  * @param crc the frame's checksum
- * @param version format version of the segment, 1 for now
+ * @param version format version of the segment: 1 where every record is kept as it is, 2 where some may be compressed or
+ *     encrypted
  * @serial exclude
  */
 public record RecordLocation(long logHigh, long logLow, long writerHigh, long writerLow, long segment, long offset,
                              int length, int crc, int version) implements Serializable {
     private static final long serialVersionUID = 1L;
 
-    /** The format version that this release reads and writes. */
-    private static final int VERSION = 1;
+    /** The newest format version that this release reads and writes; the oldest is 1. */
+    private static final int NEWEST = 2;
 
     /**
      * Checks what can be checked without looking at the log; so does deserialization, which comes through here.
@@ -41,7 +42,7 @@ public record RecordLocation(long logHigh, long logLow, long writerHigh, long wr
      * @throws IllegalArgumentException when a component is outside of what any record can have
      */
     public RecordLocation {
-        if (version != VERSION) {
+        if (version < 1 || version > NEWEST) {
             throw new IllegalArgumentException("not a valid record handle: format version " + version
                 + " is not known to this release");
         }

@@ -18,7 +18,8 @@ class RecordLocationTest {
 
     @Test
     void impossibleComponentsAreRefused() {
-        assertEquals("not a valid record handle: format version 2 is not known to this release", refused(1, 8, 1, 2));
+        assertEquals("not a valid record handle: format version 3 is not known to this release", refused(1, 8, 1, 3));
+        assertEquals("not a valid record handle: format version 0 is not known to this release", refused(1, 8, 1, 0));
         assertEquals("not a valid record handle: length -1 is negative", refused(1, 8, -1, 1));
         assertEquals("not a valid record handle: segment 0 is not a segment number", refused(0, 8, 1, 1));
         assertEquals("not a valid record handle: segment -3 is not a segment number", refused(-3, 8, 1, 1));

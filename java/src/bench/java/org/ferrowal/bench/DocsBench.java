@@ -51,6 +51,7 @@ final class DocsBench implements Callable<Integer> {
         COMMANDS.put("read", List.of("--rounds", "1", "--bytes", "100m", "--reads", "50"));
         COMMANDS.put("reopen", List.of("--rounds", "1", "--bytes", "200m"));
         COMMANDS.put("clean", List.of("--rounds", "1", "--seconds", "0.5"));
+        COMMANDS.put("codecs", List.of("--sizes", "64k", "--rounds", "1", "--seconds", "0.3"));
         COMMANDS.put("jni", List.of("--forks", "1", "--iterations", "1", "--seconds", "0.2"));
         COMMANDS.put("spark", List.of("--rounds", "1", "--warm", "3", "--batches", "3"));
         COMMANDS.put("growth", List.of("--segments", "1,10", "--readers", "1,10", "--writes", "200"));

@@ -7,6 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -46,11 +47,15 @@ final class SparkOptions {
     private static final String TAKEOVER = PREFIX + "driver.takeover";
     private static final String OBJECT_LINGER = PREFIX + "object.linger";
     private static final String OBJECT_MAX_PUT = PREFIX + "object.maxPut";
+    private static final String CODEC = PREFIX + "compression.codec";
+    private static final String ZSTD_LEVEL = PREFIX + "compression.zstd.level";
+    private static final String KEY = PREFIX + "encryption.key";
+    private static final String OLD_KEYS = PREFIX + "encryption.oldKeys";
     private static final String SUMMARY = PREFIX + "log.summary";
     private static final String METRICS_INTERVAL = PREFIX + "metrics.interval";
     private static final List<String> KEYS = List.of(DIR, RECOVERY, DURABILITY, BARRIER, CLEAN_GRACE, SEGMENT_SIZE, MEMORY, WRITE_TIMEOUT,
-        LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK, TAKEOVER, OBJECT_LINGER, OBJECT_MAX_PUT,
-        SUMMARY, METRICS_INTERVAL);
+        LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK, TAKEOVER, OBJECT_LINGER, OBJECT_MAX_PUT, CODEC, ZSTD_LEVEL,
+        KEY, OLD_KEYS, SUMMARY, METRICS_INTERVAL);
 
     /** Where Spark has the keys of Hadoop's clients. Those of the stores that we reach ourselves are handed on. */
     private static final String HADOOP = "spark.hadoop.";
@@ -111,6 +116,8 @@ final class SparkOptions {
             .maxFailures(whole(conf, "spark.streaming." + side + ".writeAheadLog.maxFailures", 3, 1));
         // The plugin's, which only warns: said here, a bad value stops the start like any other.
         metricsInterval(merged);
+        options = encryption(merged, options.compression(choice(merged, CODEC, LogOptions.Compression.NONE))
+            .zstdLevel(zstdLevel(merged)));
         warn(conf, dir);
         return new SparkOptions(options, conf.get("spark.serializer", JAVA_SERIALIZER));
     }
@@ -168,6 +175,48 @@ final class SparkOptions {
             }
         }
         return store;
+    }
+
+    /** The options with the keys that the configuration names. */
+    private static LogOptions encryption(SparkConf conf, LogOptions options) {
+        List<String> old = new ArrayList<>();
+        for (String source : conf.get(OLD_KEYS, "").split(",")) {
+            if (!source.isBlank()) {
+                old.add(key(conf, OLD_KEYS, source.trim()));
+            }
+        }
+        String[] older = old.toArray(new String[0]);
+        String current = conf.get(KEY, "").trim();
+        return current.isEmpty() ? options.decryption(older)
+            : options.encryption(key(conf, KEY, current), older);
+    }
+
+    /**
+     * Where a key is, as {@link LogOptions#encryption} takes it. The configuration is shown by Spark and kept in
+     * checkpoints, so it may not hold the key itself, and what does not say where a key is, is not repeated.
+     */
+    private static String key(SparkConf conf, String name, String source) {
+        if (source.startsWith("credential:")) {
+            return Credentials.key(conf, name, source.substring("credential:".length()));
+        }
+        if (source.startsWith("file:") || source.startsWith("env:")) {
+            return source;
+        }
+        throw new IllegalArgumentException(name + " must say where the key is, and not the key: file:/path, env:NAME or"
+            + " credential:alias");
+    }
+
+    private static int zstdLevel(SparkConf conf) {
+        String value = conf.get(ZSTD_LEVEL, "1").trim();
+        try {
+            int level = Integer.parseInt(value);
+            if (level >= -7 && level <= 22) {
+                return level;
+            }
+        } catch (NumberFormatException e) {
+            throw new IllegalArgumentException(ZSTD_LEVEL + "=" + value + ": must be a whole number from -7 to 22", e);
+        }
+        throw new IllegalArgumentException(ZSTD_LEVEL + "=" + value + ": must be a whole number from -7 to 22");
     }
 
     /** A normalized path of this machine, or a URI as it is written: the native side checks it. */

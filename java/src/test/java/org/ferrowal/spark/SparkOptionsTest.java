@@ -6,10 +6,17 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import org.apache.hadoop.conf.Configuration;
+import org.apache.hadoop.security.alias.CredentialProvider;
+import org.apache.hadoop.security.alias.CredentialProviderFactory;
 import org.apache.spark.SparkConf;
+import org.apache.spark.streaming.util.WriteAheadLogRecordHandle;
 import org.ferrowal.LogOptions;
+import org.ferrowal.MissingKeyException;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -151,5 +158,66 @@ class SparkOptionsTest {
         assertEquals(file + " must not set spark.ferrowal.dir: the directory is the log's identity", refused(conf()));
         overrides("spark.ferrowal.recovery=\\u00zz\n");
         assertEquals(file + " is not a valid properties file: Malformed \\uxxxx encoding.", refused(conf()));
+    }
+
+    @Test
+    void compressionIsNamedAsSparkNamesIt() {
+        assertEquals("spark.ferrowal.compression.codec=snappy: must be none, lz4 or zstd",
+            refused("spark.ferrowal.compression.codec", "snappy"));
+        assertEquals("spark.ferrowal.compression.zstd.level=30: must be a whole number from -7 to 22",
+            refused("spark.ferrowal.compression.zstd.level", "30"));
+        SparkConf conf = conf().set("spark.ferrowal.compression.codec", "zstd").set("spark.ferrowal.compression.zstd.level", "5");
+        String options = SparkOptions.of(conf, LogOptions.Role.RECEIVERS).log().toString();
+        assertTrue(options.contains("compression=zstd, zstdLevel=5"), options);
+    }
+
+    private static final String HEX = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+    @Test
+    void aKeyIsNamedByWhereItIs() {
+        for (String wrong : new String[] {HEX, "hex:" + HEX}) {
+            assertEquals("spark.ferrowal.encryption.key must say where the key is, and not the key: file:/path, env:NAME or"
+                + " credential:alias", refused("spark.ferrowal.encryption.key", wrong));
+        }
+        assertEquals("env:FERROWAL_NO_SUCH_KEY: there is no such environment variable",
+            refused("spark.ferrowal.encryption.oldKeys", "env:FERROWAL_NO_SUCH_KEY"));
+    }
+
+    @Test
+    void aKeyMayBeInHadoopsCredentialProvider() throws Exception {
+        String provider = "localjceks://file" + temp.resolve("keys.jceks");
+        Configuration hadoop = new Configuration();
+        hadoop.set("hadoop.security.credential.provider.path", provider);
+        CredentialProvider store = CredentialProviderFactory.getProviders(hadoop).get(0);
+        store.createCredentialEntry("ferrowal.key", HEX.toCharArray());
+        store.createCredentialEntry("no.key", "planted secret".toCharArray());
+        store.flush();
+        SparkConf conf = conf().set("spark.hadoop.hadoop.security.credential.provider.path", provider)
+            .set("spark.ferrowal.encryption.key", "credential:ferrowal.key");
+        WriteAheadLogRecordHandle handle;
+        ReceiverWriteAheadLog log = new ReceiverWriteAheadLog(conf);
+        try {
+            handle = log.write(ByteBuffer.wrap("the record".getBytes(StandardCharsets.UTF_8)), 1);
+        } finally {
+            log.close();
+        }
+        Path key = Files.writeString(temp.resolve("key"), HEX);
+        ReceiverWriteAheadLog again = new ReceiverWriteAheadLog(conf().set("spark.ferrowal.encryption.oldKeys", "file:" + key));
+        try {
+            assertEquals("the record", StandardCharsets.UTF_8.decode(again.read(handle)).toString());
+        } finally {
+            again.close();
+        }
+        ReceiverWriteAheadLog without = new ReceiverWriteAheadLog(conf());
+        try {
+            assertThrows(MissingKeyException.class, () -> without.read(handle));
+            assertThrows(MissingKeyException.class, () -> without.readAll().hasNext());
+        } finally {
+            without.close();
+        }
+        assertTrue(refused(conf.clone().set("spark.ferrowal.encryption.key", "credential:other"))
+            .startsWith("spark.ferrowal.encryption.key=credential:other: there is no such credential"));
+        assertEquals("spark.ferrowal.encryption.key=credential:no.key: the credential must be 64 hex digits",
+            refused(conf.clone().set("spark.ferrowal.encryption.key", "credential:no.key")));
     }
 }

@@ -31,6 +31,13 @@ public final class Load implements Contender.Session {
         this.records = Payload.shared(size, threads);
     }
 
+    /** Writers of these records, each of one, as fast as they can. */
+    public Load(JvmLog.Appender log, byte[][] records) {
+        this.log = log;
+        this.pause = 0;
+        this.records = records;
+    }
+
     /** A histogram of nanoseconds, to a part in a thousand. */
     public static Histogram histogram() {
         return new Histogram(3_600_000_000_000L, 3);

@@ -1,0 +1,182 @@
+//! Keys: where they come from, and how they are told apart.
+//!
+//! A key is named by what it is: its id is derived from it. So no name can be given to the wrong key, and a key that is
+//! missing is told from bytes that were altered. The id says nothing of the key.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use super::cipher::{KEY, Secret};
+use crate::error::{Error, Result};
+
+/// Names a key. Shown as 16 hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyId(pub(crate) [u8; 8]);
+
+impl KeyId {
+    /// As a segment's header has it.
+    pub(crate) fn in_header(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.0);
+        bytes
+    }
+
+    /// From there; `None` where nothing is encrypted.
+    pub(crate) fn of_header(bytes: [u8; 16]) -> Option<KeyId> {
+        (bytes != [0; 16]).then(|| KeyId(std::array::from_fn(|i| bytes[i])))
+    }
+
+    /// The error of those who have no such key. `place` says what is encrypted with it.
+    pub(crate) fn missing(self, place: impl fmt::Display) -> Error {
+        Error::Key { place: place.to_string(), key: self.to_string() }
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// One key.
+#[derive(Clone)]
+pub(crate) struct Key {
+    id: KeyId,
+    secret: Secret,
+}
+
+impl Key {
+    fn new(bytes: &[u8; KEY]) -> Result<Key> {
+        let secret = Secret::new(bytes)?;
+        Ok(Key { id: KeyId(secret.derive(&[b"key id"])?), secret })
+    }
+
+    pub(crate) fn id(&self) -> KeyId {
+        self.id
+    }
+
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.id)
+    }
+}
+
+/// The keys that a log is opened with. The first encrypts new records; all of them decrypt. An empty ring encrypts
+/// nothing. Shows, and compares, ids and never keys.
+#[derive(Clone, Default)]
+pub struct KeyRing {
+    keys: Arc<[Key]>,
+    decrypt_only: bool,
+}
+
+impl KeyRing {
+    /// Reads keys from where `sources` say:
+    /// * `file:/path`: a file that holds 64 hex digits (white space around them does not count), or 32 bytes;
+    /// * `env:NAME`: an environment variable that holds 64 hex digits;
+    /// * `hex:…`: the 64 hex digits themselves, for programs that have them from elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Config`] and I/O errors, which name the source and never what it holds.
+    pub fn read<S: AsRef<str>>(sources: impl IntoIterator<Item = S>) -> Result<KeyRing> {
+        let keys: Vec<Key> = sources.into_iter().map(|s| read(s.as_ref())).collect::<Result<_>>()?;
+        Ok(KeyRing { keys: keys.into(), decrypt_only: false })
+    }
+
+    /// The same keys for reading alone: what is written is not encrypted.
+    #[must_use]
+    pub fn for_reading(self) -> KeyRing {
+        KeyRing { decrypt_only: true, ..self }
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The keys' ids, as messages name them.
+    pub fn ids(&self) -> Vec<String> {
+        self.keys.iter().map(|k| k.id.to_string()).collect()
+    }
+
+    pub(crate) fn current(&self) -> Option<&Key> {
+        self.keys.first().filter(|_| !self.decrypt_only)
+    }
+
+    pub(crate) fn find(&self, id: KeyId) -> Option<&Key> {
+        self.keys.iter().find(|k| k.id == id)
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyRing{:?}", self.ids())
+    }
+}
+
+impl PartialEq for KeyRing {
+    fn eq(&self, other: &KeyRing) -> bool {
+        self.decrypt_only == other.decrypt_only
+            && self.keys.iter().map(|k| k.id).eq(other.keys.iter().map(|k| k.id))
+    }
+}
+
+impl Eq for KeyRing {}
+
+const FORM: &str = "64 hex digits (`openssl rand -hex 32` makes them)";
+
+fn read(source: &str) -> Result<Key> {
+    // A source that is no source may be a key that was put in the wrong place: it is not repeated.
+    let (kind, rest) = source.split_once(':').unwrap_or(("", source));
+    match kind {
+        "file" => {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            if !path.starts_with('/') {
+                return Err(Error::Config(format!("{source}: the path of a key must be absolute")));
+            }
+            from_file(Path::new(path))
+        }
+        "env" => {
+            let text = std::env::var(rest)
+                .map_err(|_| Error::Config(format!("env:{rest}: there is no such environment variable")))?;
+            from_hex(&text).ok_or_else(|| Error::Config(format!("env:{rest} must hold {FORM}")))
+        }
+        "hex" => from_hex(rest).ok_or_else(|| Error::Config(format!("a key must be {FORM}"))),
+        _ => Err(Error::Config("a key is named as file:/path, or env:NAME".into())),
+    }
+    .and_then(|bytes| Key::new(&bytes))
+}
+
+fn from_file(path: &Path) -> Result<[u8; KEY]> {
+    use std::{io::Read, os::unix::fs::MetadataExt};
+    let failed = |e| Error::io("read the key in", path.display(), e);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.mode();
+    if mode & 0o077 != 0 {
+        log::warn!("the key in {} can be read by others than its owner: chmod 600 it", path.display());
+    }
+    // Whatever it is, no more of it is read than could be a key.
+    let mut bytes = Vec::new();
+    file.take(256).read_to_end(&mut bytes).map_err(failed)?;
+    let hex = || from_hex(std::str::from_utf8(&bytes).ok()?);
+    // 32 letters are text: half a key in hex, or a password, and no 32 random bytes.
+    let raw = <[u8; KEY]>::try_from(bytes.as_slice()).ok().filter(|b| !b.is_ascii());
+    let key = raw.or_else(hex);
+    key.ok_or_else(|| Error::Config(format!("{} must hold a key: {FORM}, or 32 bytes", path.display())))
+}
+
+fn from_hex(text: &str) -> Option<[u8; KEY]> {
+    let text = text.trim().as_bytes();
+    if text.len() != 2 * KEY {
+        return None;
+    }
+    let digit = |b: u8| char::from(b).to_digit(16);
+    let mut key = [0; KEY];
+    for (byte, two) in key.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = u8::try_from(digit(two[0])? << 4 | digit(two[1])?).ok()?;
+    }
+    Some(key)
+}
