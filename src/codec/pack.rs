@@ -69,6 +69,7 @@ impl Packers {
 /// A compressed record.
 #[cfg(not(feature = "compression"))]
 #[derive(Debug)]
+#[expect(dead_code, reason = "without compression no record is compressed")]
 pub(crate) enum Packed<'a> {
     /// There is none.
     Never(std::convert::Infallible, std::marker::PhantomData<&'a ()>),
