@@ -7,12 +7,12 @@ help:
 	@echo 'make demo    a Spark application, killed with -9 twice: without a log, with Spark'"'"'s, with ferrowal'
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
 	@echo 'make matrix  all Java tests on Spark 3.3, 3.4, 3.5, 4.0 and 4.1, and the application in Python on 3.5 and 4.1'
-	@echo 'make check-homes   the same promises in real object stores, which it installs below build/ and starts'
+	@echo 'make check-homes   the same promises in HDFS and real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
-	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make deny: see CONTRIBUTING.md'
+	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make loom; make deny: see CONTRIBUTING.md'
 	@echo 'make format  formats the Rust code'
 	@echo 'make clean   removes what was built'
 
@@ -30,6 +30,7 @@ check-rust: setup-tools
 	cargo test --locked --no-default-features
 	$(MAKE) check-barriers
 	$(MAKE) check-planted
+	$(MAKE) loom
 
 # The log's own tests once more on each barrier; the first run had the one that is the fastest here.
 .PHONY: check-barriers
@@ -39,10 +40,10 @@ check-barriers:
 	    --test log --test damage --test concurrency --test recovery --test full || exit 1; \
 	done
 
-# Logs in real stores, started and stopped here: S3 (versitygw) with a proxy that misbehaves and other processes, kill -9 of
+# Logs in real stores, started and stopped here: HDFS (check-hdfs), S3 (versitygw) with a proxy that misbehaves and other processes, kill -9 of
 # writers and of the server; the log's own tests on S3 and on Azure's emulator; Spark applications that are killed, on S3.
 .PHONY: check-homes
-check-homes: check-objects check-spark-s3
+check-homes: check-objects check-spark-s3 check-hdfs
 
 .PHONY: check-objects
 check-objects: setup-homes
@@ -57,6 +58,13 @@ check-spark-s3: setup-homes
 	# As a property: a Gradle daemon has the environment that it was started with.
 	tests/homes/with-store s3 sh -c '$(GRADLE) sparkTest35 -Ptests=".*SparkApplicationTest" -Pstore="$$FERROWAL_TEST_STORE"'
 
+# A NameNode and three DataNodes, killed, paused and restarted; then the Spark applications that are killed, in it.
+.PHONY: check-hdfs
+check-hdfs: setup-tools
+	$(GRADLE) --quiet hdfsServers
+	tests/homes/with-store hdfs sh -c '$(GRADLE) sparkTest35 -Ptests=".*(HdfsTest|SparkApplicationTest)" \
+	  -Pstore="$$FERROWAL_TEST_STORE" -Phdfs="$$FERROWAL_TEST_HDFS"'
+
 # The simulator's bugs are in no library that is released: the module with their switch is found in one that is built with
 # it, and not in one that is built without.
 .PHONY: check-planted
@@ -66,6 +74,12 @@ check-planted:
 	grep -q 7planted6switch target/simulation/release/libferrowal.so
 	@if grep -q 7planted6switch target/release/libferrowal.so; then \
 	  echo 'the released library has planted bugs in it' >&2; exit 1; fi
+
+# The writer's threads in every order in which they can run, up to a number of preemptions, under loom.
+.PHONY: loom
+loom:
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 RUSTFLAGS='--cfg loom' \
+	  cargo test --locked --release --no-default-features --target-dir target/loom --lib log::writer::models
 
 # Simulated power cuts with fresh seeds, on THREADS cores (all), for MINUTES (60).
 .PHONY: soak
@@ -122,12 +136,12 @@ fuzz:
 miri:
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=16 cargo +nightly miri test --no-default-features --lib format::
 
-# HOME_KIND=s3 or azure: ferrowal's log is in such a store.
+# HOME_KIND=s3, azure or hdfs: ferrowal's log is in such a store.
 # Started from here and not by Gradle, so that it has the terminal. DEMO_ARGS='--help' shows its flags.
 .PHONY: demo
 demo:
 	@./setup demo
-	$(GRADLE) --quiet demoPrepare
+	$(GRADLE) --quiet demoPrepare $(if $(filter hdfs,$(HOME_KIND)),hdfsServers)
 	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; \
 	exec $(if $(HOME_KIND),tests/homes/with-store $(HOME_KIND)) "$$java" @build/demo/launch.args $(DEMO_ARGS)
 

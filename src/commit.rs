@@ -12,15 +12,16 @@ use std::{
     cell::Cell,
     hint,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        PoisonError,
+        atomic::{self, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
 use once_cell::sync::Lazy;
-use rustix::{fs::Timespec, thread::futex};
+
+use crate::sync::{self, Arc, AtomicU32, Mutex, MutexGuard, Word};
 
 const OPEN: u32 = 1 << 31;
 /// A wait with an end this near is spent yielding.
@@ -33,7 +34,7 @@ const SPINS: u32 = 30;
 /// Where the members of a group wait: closed, then open for ever. A poke wakes one waiter to look for work.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    word: AtomicU32,
+    word: Word,
     parked: AtomicU32,
     /// Whether the wait will be so short that a processor should not be given up for it.
     brief: bool,
@@ -62,32 +63,30 @@ impl Gate {
 
     /// Ends the wait for everybody.
     pub(crate) fn open(&self) {
-        self.word.fetch_or(OPEN, Ordering::SeqCst);
-        self.wake(u32::MAX >> 1);
+        self.word.fetch_or(OPEN);
+        self.wake(true);
     }
 
     /// Makes one waiter look again.
     pub(crate) fn poke(&self) {
         self.bump();
-        self.wake(1);
+        self.wake(false);
     }
 
     /// Makes every waiter look again.
     pub(crate) fn poke_all(&self) {
         self.bump();
-        self.wake(u32::MAX >> 1);
+        self.wake(true);
     }
 
     fn bump(&self) {
         // The counter wraps below the flag.
-        let next = |w: u32| Some((w & OPEN) | (w.wrapping_add(1) & !OPEN));
-        let _always_some = self.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, next);
+        self.word.update(|w| (w & OPEN) | (w.wrapping_add(1) & !OPEN));
     }
 
-    fn wake(&self, most: u32) {
+    fn wake(&self, all: bool) {
         if self.parked.load(Ordering::SeqCst) > 0 {
-            // Waking nobody is no failure, and the call has no other.
-            let _ = futex::wake(&self.word, futex::Flags::PRIVATE, most);
+            self.word.wake(all);
         }
     }
 
@@ -105,9 +104,25 @@ impl Gate {
 
     /// Waits until the word is no longer `seen`, or until `deadline`.
     pub(crate) fn wait(&self, seen: u32, deadline: Option<Instant>) {
+        if sync::POLLS && self.poll(seen, deadline) {
+            return;
+        }
+        self.parked.fetch_add(1, Ordering::SeqCst);
+        while self.word.load(Ordering::SeqCst) == seen {
+            let left = match deadline.map(|d| d.saturating_duration_since(sync::now())) {
+                Some(Duration::ZERO) => break,
+                left => left,
+            };
+            self.word.sleep(seen, left);
+        }
+        self.parked.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Waits for a little while without sleeping; gives whether the wait is over.
+    fn poll(&self, seen: u32, deadline: Option<Instant>) -> bool {
         for _ in 0..SPINS {
             if self.word.load(Ordering::Acquire) != seen {
-                return;
+                return true;
             }
             hint::spin_loop();
         }
@@ -118,30 +133,17 @@ impl Gate {
             while self.word.load(Ordering::Acquire) == seen && Instant::now() < deadline {
                 thread::yield_now();
             }
-            return;
+            return true;
         }
         if deadline.is_none() && self.brief {
             self.yield_a_little(seen);
         }
-        self.parked.fetch_add(1, Ordering::SeqCst);
-        while self.word.load(Ordering::SeqCst) == seen {
-            let left = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => break,
-                left => left,
-            };
-            let timeout = left.map(|d| Timespec {
-                tv_sec: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: d.subsec_nanos().into(),
-            });
-            // Every way in which this returns leads to looking at the word and the clock again.
-            let _ = futex::wait(&self.word, futex::Flags::PRIVATE, seen, timeout.as_ref());
-        }
-        self.parked.fetch_sub(1, Ordering::SeqCst);
+        false
     }
 }
 
 /// Those who wait by yielding, in the whole process.
-static YIELDERS: AtomicU32 = AtomicU32::new(0);
+static YIELDERS: atomic::AtomicU32 = atomic::AtomicU32::new(0);
 /// At most as many. More only keep each other from running; fewer were seen to leave half of the throughput of small
 /// records on the table, since waking eight threads took as long as the barrier that they had waited for.
 static MOST_YIELDERS: Lazy<u32> =
@@ -195,7 +197,7 @@ impl Copies {
 
     /// Waits for all of them. Copies take microseconds, so this yields before it parks.
     pub(crate) fn await_all(&self) {
-        for _ in 0..4 {
+        for _ in 0..if sync::POLLS { 4 } else { 0 } {
             if self.pending.load(Ordering::SeqCst) == 0 {
                 return;
             }
@@ -302,12 +304,12 @@ impl<M: Machine> Commit<M> {
             if gate.is_open() {
                 return;
             }
-            match self.with(|m| m.step(Instant::now(), worker)) {
+            match self.with(|m| m.step(sync::now(), worker)) {
                 Step::Do(op) => {
                     let alarm = Alarm(self);
                     let outcome = carry_out(op);
                     std::mem::forget(alarm);
-                    self.with(|m| m.done(Instant::now(), outcome));
+                    self.with(|m| m.done(sync::now(), outcome));
                 }
                 Step::Idle(again) => gate.wait(seen, again),
             }

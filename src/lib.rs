@@ -35,6 +35,7 @@ mod options;
 mod planted;
 mod report;
 mod storage;
+mod sync;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

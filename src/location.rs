@@ -49,7 +49,7 @@ impl fmt::Display for Remote {
     }
 }
 
-const KNOWN: &str = "a path, file:, s3a:, s3:, gs: or abfss:";
+const KNOWN: &str = "a path, file:, hdfs:, s3a:, s3:, gs: or abfss:";
 
 impl Location {
     /// What the location names.

@@ -228,3 +228,43 @@ fn torn_and_full() {
     again.append(b"more", 2).unwrap();
     assert_eq!(fs::read_dir(crashed.join("quarantine")).unwrap().count(), 1);
 }
+
+#[test]
+fn spares_on_a_full_volume_are_given_back_for_a_record_that_is_larger_than_each() {
+    on_a_small_volume("larger_than_a_spare", "24m");
+}
+
+#[test]
+#[ignore = "run by the test above, on a small volume"]
+fn larger_than_a_spare() {
+    let Some(dir) = test_dir() else { return };
+    let dir = Path::new(&dir);
+    let path = dir.join("log");
+    let mut opts = options(&path, Role::Receivers);
+    opts.segment_size = 1 << 20;
+    opts.write_timeout = Duration::from_millis(1500);
+    let log = Log::open(opts).unwrap();
+    for t in 0..120 {
+        log.append(&record(t, 100_000), t as i64).unwrap();
+    }
+    log.clean(119, true).unwrap();
+    let spares = || {
+        let writer = fs::read_dir(path.join("receivers")).unwrap().map(|e| e.unwrap().path());
+        let writer = writer.into_iter().find(|p| p.is_dir()).unwrap();
+        let files = fs::read_dir(writer).unwrap().map(|e| e.unwrap());
+        let spares = files.filter(|f| f.file_name().to_string_lossy().contains("spare"));
+        spares.map(|f| f.metadata().map_or(0, |m| m.len())).collect::<Vec<u64>>()
+    };
+    let kept = spares();
+    assert!(kept.len() >= 2, "only {kept:?} were kept to be used again");
+    let least = kept.iter().max().unwrap() + (64 << 10);
+    let mut filler = 24usize << 20;
+    while fs::write(dir.join("filler"), vec![1; filler]).is_err() {
+        filler -= 4096;
+    }
+    let larger = record(1_000, least as usize);
+    let handle = log.append(&larger, 1_000).unwrap();
+    assert_eq!(log.read(&handle).unwrap(), larger);
+    assert_eq!(spares().len(), 0);
+    log.close().unwrap();
+}

@@ -38,7 +38,7 @@ fn a_file_uri_and_its_path_are_one_log() {
 fn what_is_no_home_is_refused_with_what_there_is() {
     assert_eq!(
         refused("ftp://host/log"),
-        "ftp: is not a home for a log: a path, file:, s3a:, s3:, gs: or abfss: are"
+        "ftp: is not a home for a log: a path, file:, hdfs:, s3a:, s3:, gs: or abfss: are"
     );
     assert!(refused("s3a://bucket").contains("names no directory"));
     assert!(refused("s3a:///log").contains("names no bucket"));

@@ -51,6 +51,20 @@ fn a_lost_id_is_not_an_empty_log() {
     }
 }
 
+/// A collector that was cut short: the note is there, and so is a whole segment of the writer, whose clean threshold went
+/// with a later one.
+#[test]
+fn what_is_left_of_a_writer_that_was_cleaned_is_not_shown_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), Role::Receivers);
+    let handle = log.append(b"cleaned", 1).unwrap();
+    log.close().unwrap();
+    let log = open(dir.path(), Role::Receivers);
+    assert_eq!(all(&log), [b"cleaned"]);
+    fs::write(dir.path().join("receivers/removed"), format!("{}\n", handle.writer)).unwrap();
+    assert_eq!(all(&log), [b""; 0]);
+}
+
 #[test]
 fn quarantine_does_not_grow_with_every_restart() {
     let dir = tempfile::tempdir().unwrap();

@@ -151,6 +151,27 @@ pub(super) fn fill_direct(
     fill(bytes)
 }
 
+/// Copies bytes to the beginning of an array, which must have room for them.
+pub(super) fn fill_start(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    bytes: &[u8],
+) -> std::result::Result<(), Failure> {
+    Ok(array.set_region(env, 0, signed(bytes))?)
+}
+
+/// The first `len` bytes of an array.
+pub(super) fn start_of(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    len: i32,
+) -> std::result::Result<Vec<u8>, Failure> {
+    let (_, len) = stretch(0, len, array.len(env)?)?;
+    let mut bytes = vec![0; len];
+    array.get_region(env, 0, signed_mut(&mut bytes))?;
+    Ok(bytes)
+}
+
 fn exactly(len: usize, size: usize) -> std::result::Result<(), Failure> {
     if len == size {
         Ok(())

@@ -49,7 +49,6 @@ pub(super) fn pairs(
 }
 
 /// Reads an array of strings.
-#[cfg(feature = "cli")]
 pub(super) fn texts(
     env: &mut Env<'_>,
     array: &JObjectArray<'_, JString<'_>>,

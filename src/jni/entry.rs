@@ -17,7 +17,7 @@ use jni::{
 use super::{
     ABI, buffer, convert,
     error::{self, Failure, Throw},
-    logging, registry,
+    jobs, logging, registry,
 };
 use crate::{Error, Log, METRICS, RecordSource, Role};
 
@@ -59,6 +59,11 @@ const _: &[NativeMethod<'_>] = &[
     native!(await_log(millis: jlong) -> jboolean),
     native!(take_log() -> [JString]),
     native!(tool(args: [JString]) -> jint),
+    native!(serve_jobs()),
+    native!(take_job(millis: jlong, numbers: [jlong]) -> [JString]),
+    native!(job_bytes(id: jlong, at: jlong, into: [jbyte]) -> jint),
+    native!(job_fill(id: jlong, at: jlong, from: [jbyte], length: jint) -> jboolean),
+    native!(job_answer(id: jlong, kind: jint, message: JString, number: jlong, names: [JString]) -> jboolean),
 ];
 
 type Outcome<T> = Result<T, Failure>;
@@ -302,6 +307,53 @@ fn tool<'local>(
     _: JObjectArray<'local, JString<'local>>,
 ) -> Outcome<jint> {
     Err(Failure::Log(Error::Config("this native library was built without the tool".into())))
+}
+
+fn serve_jobs<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Outcome<()> {
+    jobs::serve();
+    Ok(())
+}
+
+fn take_job<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    millis: jlong,
+    numbers: JLongArray<'local>,
+) -> Outcome<JObjectArray<'local, JString<'local>>> {
+    jobs::take(env, millis, &numbers)
+}
+
+fn job_bytes<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    id: jlong,
+    at: jlong,
+    into: JByteArray<'local>,
+) -> Outcome<jint> {
+    jobs::bytes(env, id, at, &into)
+}
+
+fn job_fill<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    id: jlong,
+    at: jlong,
+    from: JByteArray<'local>,
+    length: jint,
+) -> Outcome<jboolean> {
+    jobs::fill(env, id, at, &from, length)
+}
+
+fn job_answer<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    id: jlong,
+    kind: jint,
+    message: JString<'local>,
+    number: jlong,
+    names: JObjectArray<'local, JString<'local>>,
+) -> Outcome<jboolean> {
+    jobs::answer(env, id, kind, &message, number, &names)
 }
 
 /// Level and text of the oldest line; null where there is none.

@@ -11,7 +11,8 @@
 //! - **No critical arrays.** They stop the garbage collector for as long as the device takes; `GetByteArrayRegion` is as
 //!   fast.
 //! - **No native thread is ever attached.** An attached thread keeps the JVM from exiting and sees none of Spark's class
-//!   loaders. Log lines wait in a bounded queue until a Java thread fetches them ([`logging`]).
+//!   loaders. Log lines wait in a bounded queue until a Java thread fetches them ([`logging`]), and so do the calls of
+//!   Hadoop's client ([`jobs`]).
 //! - **`unsafe` lives here**, each block with its reason.
 
 #![allow(unsafe_code)]
@@ -22,6 +23,7 @@ mod entry;
 mod error;
 #[cfg(feature = "jni-test-hooks")]
 mod hooks;
+mod jobs;
 mod logging;
 mod registry;
 

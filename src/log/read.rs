@@ -22,7 +22,7 @@ use crate::{
 const MOST_OPEN: usize = 64;
 
 type Key = (Uuid, u64);
-/// An open segment, with its size, which never grows: what lies within it and is not there fails its check.
+/// An open segment, with its size then: what lies within it and is not there fails its check.
 type Measured = (Arc<dyn SegmentRead>, u64);
 /// The same, and when it was last read.
 type Opened = (Measured, Instant);
@@ -83,7 +83,11 @@ impl Reader {
     pub(crate) fn locate(&self, at: &At<'_>) -> Result<Located> {
         let key = (at.handle.writer, at.handle.segment);
         if let Some(segment) = self.cached(key) {
-            return at.bounded(segment);
+            match at.bounded(segment) {
+                // Where files grow, it may have been opened before the record was written.
+                Err(Error::Corrupt { .. }) => self.forget(key),
+                located => return located,
+            }
         }
         let frame = FrameHeader::footprint(at.handle.length);
         let segment = match at.storage.open_for(at.handle.segment, at.handle.offset, frame) {

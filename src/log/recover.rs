@@ -65,8 +65,10 @@ pub(crate) fn raise(storage: &dyn Storage, log: Uuid, writer: Uuid, coding: Codi
         let (id, epoch) = (newest + 1, epoch + 1);
         let place = Place { log, writer, segment: id };
         let past = Past { previous: 0, ..Past::UNKNOWN };
+        // Groups may follow it, and are padded as the header says.
+        let pad = storage.traits().pad;
         let header =
-            SegmentHeader::new(&place, generation, epoch, super::wall_clock(), BLOCK, past).coded(coding);
+            SegmentHeader::new(&place, generation, epoch, super::wall_clock(), pad, past).coded(coding);
         let space = Space { wish: 1 << 20, least: 0, how: Preallocate::Reserved, urgent: true };
         match storage.fence(id, space, &|recycled| header.recycled(recycled).encode()) {
             Ok(segment) => return Ok(Fence { id, epoch, segment }),

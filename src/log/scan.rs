@@ -148,9 +148,9 @@ impl Writer {
         if analysis.segments.is_empty() && analysis.newest == 0 {
             return Ok(None);
         }
-        // Segments that are missing since a collector was cut short are no damage: the writer was cleaned as a whole.
-        let damaged = analysis.corruptions().next().is_some() && !planted!(CollectedReadsAsDamage);
-        if damaged && (source.removed)()? {
+        // The writer was cleaned as a whole: whatever a collector left that was cut short, with gaps or without, is
+        // neither damage nor shown again.
+        if (source.removed)()? && !planted!(CollectedReadsAsDamage) {
             return Ok(None);
         }
         let mut report = summarize(&analysis);

@@ -12,12 +12,14 @@
 //!   retried, since the kernel may have marked the lost pages clean.
 //! * A read error is an error. It is never reported as absence, nor as zeros.
 
+pub(crate) mod hadoop;
 pub(crate) mod local;
 #[cfg(feature = "object-store")]
 pub(crate) mod object;
 mod poison;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
+pub(crate) mod times;
 
 use std::{fmt::Debug, io::IoSlice, sync::Arc, time::Duration};
 
@@ -34,8 +36,13 @@ pub(crate) use poison::Poisoned;
 /// What a kind of storage can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Traits {
-    /// Groups are padded to multiples of this.
+    /// A segment's first group begins here, and its footer is so long.
     pub(crate) block: u32,
+    /// Groups are padded to multiples of this where barriers follow.
+    pub(crate) pad: u32,
+    /// Whether a segment has its size from the beginning. Otherwise it ends behind what was written last, and so does its
+    /// footer.
+    pub(crate) preallocated: bool,
     /// Groups that may be at the device at once: more than one only where each write returns its own error.
     pub(crate) in_flight: usize,
     /// Pieces of one large record, for which no barrier is asked, that may be written at once.
@@ -62,6 +69,8 @@ impl Traits {
     pub(crate) fn local(block: u32, in_flight: usize) -> Traits {
         Traits {
             block,
+            pad: block,
+            preallocated: true,
             in_flight,
             lanes: 1,
             groups: u32::MAX,
@@ -86,11 +95,11 @@ pub(crate) fn home(options: &Options) -> Result<Arc<dyn Home>> {
         Place::Object(remote) => Ok(Arc::new(object::ObjectHome::new(remote, options)?)),
         #[cfg(not(feature = "object-store"))]
         Place::Object(remote) => Err(absent(&remote.scheme, "was built without object stores")),
-        // A home whose calls Java threads carry out goes here.
-        Place::Hadoop(remote) => Err(absent(&remote.scheme, "does not know HDFS yet")),
+        Place::Hadoop(remote) => Ok(Arc::new(hadoop::HadoopHome::new(remote, options))),
     }
 }
 
+#[cfg(not(feature = "object-store"))]
 fn absent(scheme: &str, why: &str) -> Error {
     Error::Config(format!(
         "{scheme}: this ferrowal {why}; give a path, a file: URI, or, where it has them, s3a:, gs: or abfss:"

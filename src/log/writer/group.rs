@@ -8,10 +8,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use bytes::BytesMut;
@@ -25,6 +22,7 @@ use crate::{
     format::{Coded, FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, SEAL_PREFIX},
     log::RecordSource,
     planted::planted,
+    sync::{Arc, AtomicU32},
 };
 
 /// Frames that one group holds at most; their bookkeeping is small, but not nothing.
@@ -154,7 +152,7 @@ impl Group {
         Group {
             gate: Arc::new(Gate::new(brief)),
             copies: Copies::default(),
-            seats_filled: AtomicU32::new(0),
+            seats_filled: AtomicU32::default(),
             large,
             staged: Mutex::default(),
             answer: Mutex::new(None),
@@ -218,7 +216,7 @@ impl Group {
         let Group { gate, copies, seats_filled, large, staged, answer } = Arc::get_mut(spent)?;
         Arc::get_mut(gate)?.renew(brief);
         *copies = Copies::default();
-        *seats_filled.get_mut() = 0;
+        *seats_filled = AtomicU32::default();
         *large = None;
         let staged = staged.get_mut().unwrap_or_else(PoisonError::into_inner);
         staged.slots.clear();

@@ -6,6 +6,8 @@
 mod core;
 mod group;
 mod large;
+#[cfg(all(test, loom))]
+mod models;
 mod pool;
 pub(crate) mod segments;
 #[cfg(any(test, feature = "simulation"))]
@@ -38,7 +40,7 @@ use super::{
 };
 use crate::{
     codec::{Coder, Key},
-    commit::{Commit, Gate},
+    commit::Commit,
     error::{Error, Result},
     format::{Coded, Place, SegmentHeader, UNPADDED},
     handle::RecordHandle,
@@ -46,6 +48,7 @@ use crate::{
     options::{Durability, Options},
     planted::planted,
     storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
+    sync,
 };
 
 /// Deleting takes as long as the file system likes; meanwhile the next segment is prepared.
@@ -135,7 +138,7 @@ impl Writer {
         let driver = which == Which::Driver;
         let durable = options.durability == Durability::Device;
         // What no barrier follows is written again and again by the kernel as it likes: padding would gain nothing.
-        let align = if durable { traits.block } else { UNPADDED };
+        let align = if durable { traits.pad } else { UNPADDED };
         let metrics = Metrics::of(options.role);
         let config = Config {
             place: storage.place(),
@@ -145,6 +148,8 @@ impl Writer {
             groups: traits.groups,
             most_group: traits.most_group,
             deferred: traits.deferred,
+            fenced: traits.fenced,
+            preallocated: traits.preallocated,
             marks: traits.idle_mark,
             group_linger: if traits.deferred { options.group_linger } else { Duration::ZERO },
             durable,
@@ -220,11 +225,11 @@ impl Writer {
             }
             None => source,
         };
-        let began = Instant::now();
+        let began = sync::now();
         let deadline = began + self.shared.write_timeout;
         loop {
             // The clock is read under the lock: nobody's time is before that of whoever came first.
-            match self.shared.commit.with(|core| core.reserve(Instant::now(), coded.length, time))? {
+            match self.shared.commit.with(|core| core.reserve(sync::now(), coded.length, time))? {
                 Reserved::Seat(seat, seen, look) => {
                     return self.shared.append_seat(seat, (!look).then_some(seen), coded, source);
                 }
@@ -232,7 +237,7 @@ impl Writer {
                     return self.shared.append_large(&group, buffers, coded, source);
                 }
                 Reserved::Wait(space, seen) => {
-                    if Instant::now() >= deadline {
+                    if sync::now() >= deadline {
                         return Err(Error::Timeout {
                             waited: self.shared.write_timeout,
                             detail: "all memory for records on their way to the device is taken (spark.ferrowal.memory)".into(),
@@ -246,7 +251,7 @@ impl Writer {
 
     /// Drops what lies below the threshold; returns at once unless `wait`.
     pub(crate) fn clean(&self, threshold: i64, wait: bool) -> Result<()> {
-        let gate: Arc<Gate> = self.shared.commit.with(|core| core.clean(threshold, wait));
+        let gate = self.shared.commit.with(|core| core.clean(threshold, wait));
         if !wait {
             return Ok(());
         }
@@ -331,7 +336,7 @@ impl Shared {
 
     fn append_large(
         &self,
-        group: &Arc<Group>,
+        group: &sync::Arc<Group>,
         mut buffers: [BytesMut; 2],
         coded: Coded,
         source: &mut dyn RecordSource,
@@ -339,7 +344,7 @@ impl Shared {
         let Some(large) = group.large else { return Err(Error::Internal("not a large record".into())) };
         let mut failure = None;
         self.commit.drive(Worker::Member(address(group)), &group.gate, |op| match op {
-            Op::Write { group: theirs, segment, stamp, barrier } if Arc::ptr_eq(&theirs, group) => {
+            Op::Write { group: theirs, segment, stamp, barrier } if sync::Arc::ptr_eq(&theirs, group) => {
                 let (segment, lanes) = (segment.as_ref(), self.lanes);
                 let key = self.coder.key();
                 let target = Target { segment, stamp: &stamp, barrier, align: self.align, coded, key, lanes };

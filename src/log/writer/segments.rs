@@ -1,12 +1,13 @@
 //! The segments of one writer, oldest first: which one is written, which are to be sealed, which may go.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use super::core::Written;
 use crate::{
     format::{Footer, Place},
     planted::planted,
     storage::{Poisoned, SegmentWrite},
+    sync::Arc,
 };
 
 /// The first segment of a log is this small; sizes double from here.
@@ -246,6 +247,7 @@ impl Segments {
         durable: u64,
         threshold: i64,
         block: u32,
+        preallocated: bool,
     ) -> Option<(Place, Footer, u64)> {
         let low_water = self.low_water;
         let oldest = self.first_sequence().unwrap_or(0);
@@ -277,7 +279,8 @@ impl Segments {
         // the rest is given back.
         let last_block = segment.size.saturating_sub(u64::from(block)).max(segment.end);
         let unused = segment.size - segment.end.min(segment.size);
-        let full = unused <= segment.size / if segment.full { KEEP_SHARE_FULL } else { KEEP_SHARE };
+        let full =
+            preallocated && unused <= segment.size / if segment.full { KEEP_SHARE_FULL } else { KEEP_SHARE };
         Some((segment.place, footer, if full { last_block } else { segment.end }))
     }
 

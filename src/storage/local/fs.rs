@@ -293,3 +293,21 @@ pub(super) fn kind(path: &Path) -> Result<Kind> {
         _ => Kind::Local,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// tmpfs takes `O_DIRECT`, and has nothing but the page cache: two writes at once could be told of each other's errors.
+    #[test]
+    fn direct_writes_that_go_through_the_cache_are_known() {
+        const TMPFS: u64 = 0x0102_1994;
+        let dir = Path::new("/dev/shm");
+        if !rustix::fs::statfs(dir).is_ok_and(|s| s.f_type as u64 == TMPFS) {
+            return println!("skipped: {} is no tmpfs here", dir.display());
+        }
+        let file = tempfile::NamedTempFile::new_in(dir).unwrap();
+        assert!(!writes_past_the_cache(file.path()));
+        assert!(!writes_past_the_cache(&dir.join("not there")));
+    }
+}

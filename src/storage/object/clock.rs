@@ -88,20 +88,6 @@ fn seconds(date: &str) -> Option<i64> {
     (parts.next() == Some("GMT")).then_some(days * 86_400 + hours * 3_600 + minutes * 60 + secs)
 }
 
-/// Time that has passed in the life of this process, counting that in which it, or the machine, stood still.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Since(Instant, SystemTime);
-
-impl Since {
-    pub(super) fn now() -> Since {
-        Since(Instant::now(), SystemTime::now())
-    }
-
-    pub(super) fn elapsed(&self) -> Duration {
-        self.0.elapsed().max(self.1.elapsed().unwrap_or_default())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::seconds;

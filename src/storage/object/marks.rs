@@ -17,37 +17,14 @@ use bytes::Bytes;
 use object_store::path::Path;
 use tokio::task::JoinHandle;
 
-use super::{
-    bucket::{Bucket, PATIENCE, runtime},
-    clock::Since,
+use super::bucket::{Bucket, PATIENCE, runtime};
+use crate::{
+    error::Result,
+    storage::{
+        Claim,
+        times::{Since, signature},
+    },
 };
-use crate::{error::Result, storage::Claim};
-
-/// How long things take; divided by a number in tests that have less time.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    pub(super) driver_renewed: Duration,
-    pub(super) driver_live: Duration,
-    pub(super) writer_renewed: Duration,
-    /// Age of a mark that makes a writer gone, and of an object that may be deleted.
-    pub(super) gone: Duration,
-    /// A writer that has not renewed its mark, or looked for newer segments, for so long looks before it answers.
-    pub(super) overdue: Duration,
-}
-
-impl Times {
-    pub(super) fn divided_by(scale: u32) -> Times {
-        let scale = scale.max(1);
-        Times {
-            driver_renewed: Duration::from_secs(5) / scale,
-            // Stores tell times in seconds.
-            driver_live: (Duration::from_secs(20) / scale).max(Duration::from_secs(3)),
-            writer_renewed: Duration::from_secs(60) / scale,
-            gone: Duration::from_secs(600) / scale,
-            overdue: Duration::from_secs(300) / scale,
-        }
-    }
-}
 
 /// A mark that is renewed.
 #[derive(Debug)]
@@ -68,12 +45,6 @@ impl Mark {
     pub(super) fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
     }
-}
-
-/// Who holds a claim, for the message that another process prints.
-pub(super) fn signature() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("pid {} on {host}", std::process::id())
 }
 
 /// A claim: a mark, and the task that renews it until this is dropped.

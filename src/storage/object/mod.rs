@@ -35,11 +35,11 @@ use uuid::Uuid;
 
 use self::{
     bucket::{Bucket, PATIENCE},
-    marks::{Gone, Held, Mark, Times},
+    marks::{Gone, Held, Mark},
     segments::{Lasting, ObjectStorage},
     settle::Settled,
 };
-use super::{Claim, Home, Storage, Which};
+use super::{Claim, Home, Storage, Which, times::Times};
 use crate::{
     error::{Error, Result},
     location::{Remote, StoreProperties},

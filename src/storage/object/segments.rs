@@ -21,13 +21,14 @@ use uuid::Uuid;
 use super::{
     Inner,
     bucket::{PATIENCE, runtime},
-    clock::Since,
     settle::{self, Settled},
 };
 use crate::{
     error::{Error, Result},
     format::{BLOCK, decode_header},
-    storage::{Barrier, Header, Listed, SegmentRead, SegmentWrite, Space, Storage, Traits, Which},
+    storage::{
+        Barrier, Header, Listed, SegmentRead, SegmentWrite, Space, Storage, Traits, Which, times::Since,
+    },
 };
 
 /// Groups of a receiver writer that may be on their way at once. A driver's go one by one: its ids are its fence.

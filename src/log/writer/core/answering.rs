@@ -1,6 +1,6 @@
 //! How writes went: who is answered, and what happens to groups whose segment failed.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use super::{
     Core, FAILURE_PAUSE, FULL_RETRY, Failing, Flight, FlightState, Phase, Queued, Unsynced, Written,
@@ -11,6 +11,7 @@ use crate::{
     log::writer::group::{Filling, Group, Placed, Stamp},
     metrics::{Sized, add},
     planted::planted,
+    sync::Arc,
 };
 
 impl Core {
@@ -157,7 +158,9 @@ impl Core {
         for Flight { queued, .. } in flights.into_iter().rev() {
             let is_mark = self.mark.as_ref().is_some_and(|m| Arc::ptr_eq(&m.queued.group, &queued.group));
             if over || is_mark {
-                self.mark_failed |= is_mark;
+                if is_mark {
+                    self.mark_failed = Some(error.clone());
+                }
                 queued.group.answer(Err(error.clone()));
                 self.release(&queued.group);
             } else {
@@ -191,7 +194,9 @@ impl Core {
             self.release(&queued.group);
         }
         // Nobody waits for a mark but a round of cleaning, which sees that it failed.
-        self.mark_failed |= self.mark.take_if(|m| !m.submitted).is_some();
+        if self.mark.take_if(|m| !m.submitted).is_some() {
+            self.mark_failed = Some(error);
+        }
         self.last_write = Some(now);
         self.poke_waiters();
     }

@@ -139,6 +139,11 @@ impl Core {
 
     fn next_to_seal(&mut self) -> Option<(Place, Footer, u64)> {
         let durable = self.known_durable();
-        self.segments.next_to_seal(durable, self.thresholds.effective(), self.config.block)
+        self.segments.next_to_seal(
+            durable,
+            self.thresholds.effective(),
+            self.config.block,
+            self.config.preallocated,
+        )
     }
 }

@@ -1,12 +1,13 @@
 //! Rounds of cleaning: make the low-water mark durable, delete, look after dead writers, tell who waits.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use super::{Core, Op, Phase, Round, Unsynced};
 use crate::{
     commit::{Gate, Step, Wake},
     error::Error,
     planted::planted,
+    sync::Arc,
 };
 
 impl Core {
@@ -38,7 +39,7 @@ impl Core {
             let gates = std::mem::take(&mut self.cleaning.wanted);
             let doomed = self.segments.doom(self.thresholds.effective());
             let phase = if doomed || insist { Phase::Marking } else { Phase::Collect };
-            self.mark_failed = false;
+            self.mark_failed = None;
             self.cleaning.round = Some(Round { gates, phase, insist, frees: doomed });
         }
         let round = self.cleaning.round.as_mut()?;
@@ -61,9 +62,8 @@ impl Core {
                     self.busy = true;
                     return Some(Step::Do(Op::Sync { segment, id, low_water, threshold }));
                 }
-                if std::mem::take(&mut self.mark_failed) {
-                    let why = "the mark that must precede it could not be written".to_owned();
-                    self.end_round(Some(Error::Timeout { waited: self.config.write_timeout, detail: why }));
+                if let Some(error) = self.mark_failed.take() {
+                    self.end_round(Some(error));
                     return None;
                 }
                 let frees = round.frees;

@@ -16,10 +16,11 @@ mod chores;
 mod cleaning;
 mod gathering;
 mod placing;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -38,6 +39,7 @@ use crate::{
     log::threshold::Thresholds,
     metrics::{Metrics, Share, add, micros},
     storage::{Barrier, Poisoned, SegmentWrite, Space},
+    sync::Arc,
 };
 
 /// How often a full volume is tried again; `clean` cuts it short.
@@ -63,6 +65,10 @@ pub(crate) struct Config {
     pub(crate) most_group: u64,
     /// Whether a segment comes into being with its first group only.
     pub(crate) deferred: bool,
+    /// Whether ids keep older writers out: then none may be left out.
+    pub(crate) fenced: bool,
+    /// Whether a segment has its size from the beginning.
+    pub(crate) preallocated: bool,
     /// Whether a group without records follows after a silence.
     pub(crate) marks: bool,
     /// How long a group waits for more records.
@@ -291,7 +297,8 @@ pub(crate) struct Core {
     thresholds: Thresholds,
     cleaning: Cleaning,
     mark: Option<Mark>,
-    mark_failed: bool,
+    /// Why the last mark could not be written, for the round of cleaning that waits for it.
+    mark_failed: Option<Error>,
     /// What the last acknowledged groups carry.
     durable_low_water: u64,
     durable_threshold: i64,
@@ -344,7 +351,7 @@ impl Core {
             thresholds,
             cleaning: Cleaning::default(),
             mark: None,
-            mark_failed: false,
+            mark_failed: None,
             durable_low_water: 0,
             durable_threshold: i64::MIN,
             unsynced: None,

@@ -1,6 +1,6 @@
 //! Which group goes where: the next write, and the segment it needs.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use super::{
     Config, Core, Flight, FlightState, MARK_ROOM, Op, PREPARE_RETRY, Queued, Ready, Verdict, Worker, address,
@@ -16,6 +16,7 @@ use crate::{
     metrics::{Sized, add},
     planted::planted,
     storage::{Barrier, Poisoned, Preallocate, SegmentWrite, Space},
+    sync::Arc,
 };
 
 impl Core {
@@ -188,8 +189,11 @@ impl Core {
                 self.ready = Ready::Segment { id, write: Arc::new(Poisoned::new(write)) };
                 self.prepare_after = None;
             }
-            // Nothing was made: the id is still free.
-            Err(error) if self.config.deferred && !matches!(error, Error::Fenced { .. }) => {
+            // Nothing was made, or what was made goes before the id is tried again: it is still free. Where there is no lock,
+            // an id that is left out would be one by which nobody can be kept out.
+            Err(error)
+                if (self.config.deferred || self.config.fenced) && !matches!(error, Error::Fenced { .. }) =>
+            {
                 self.segments.give_back(id);
                 if urgent {
                     self.note_failure(now, error);

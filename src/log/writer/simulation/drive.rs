@@ -37,6 +37,7 @@ use crate::{
         Home, Storage, Which,
         sim::{Faults, Random, World},
     },
+    sync,
 };
 
 /// The housekeepers and the closer among the threads; the others are named by their record.
@@ -57,6 +58,8 @@ pub(super) enum Fate {
     Lost,
     /// Not acknowledged before a crash, but found after it: shown once, it must stay.
     Recovered,
+    /// Not acknowledged, and after a crash either not there or below the clean threshold.
+    Hidden,
     /// Acknowledged by the operating system alone, and lost with it.
     Evaporated(Option<RecordHandle>),
 }
@@ -71,8 +74,8 @@ pub(super) struct Record {
 
 pub(super) enum Caller {
     Copying { record: usize, seat: Seat, idle: Option<u32> },
-    Waiting { record: usize, group: Arc<Group>, index: usize },
-    Large { record: usize, group: Arc<Group>, buffers: Option<[BytesMut; 2]> },
+    Waiting { record: usize, group: sync::Arc<Group>, index: usize },
+    Large { record: usize, group: sync::Arc<Group>, buffers: Option<[BytesMut; 2]> },
 }
 
 /// One process with the log open.
@@ -85,7 +88,7 @@ pub(super) struct Life {
     /// Threads that sleep, each until it is woken or until a time.
     parked: HashMap<usize, Option<Instant>>,
     /// How much of each gate's word was turned into wake-ups.
-    delivered: Vec<(Arc<Gate>, u32)>,
+    delivered: Vec<(sync::Arc<Gate>, u32)>,
     closing: bool,
     /// Whether another process has taken over.
     zombie: bool,
@@ -439,15 +442,14 @@ impl Run {
             self.records[record].fate = Fate::Failed(0);
             return;
         }
-        let filled = {
+        let (group, index) = {
             let bytes = &self.records[record].bytes;
             let coder = &self.life().shared.coder;
             let prepared =
                 coder.prepare(&mut Slice(bytes), bytes.len() as u32).expect("memory can be copied");
             let packed = prepared.packed.as_ref().map_or(bytes.as_slice(), |p| p.bytes());
-            seat.fill(&mut Slice(packed), prepared.coded)
+            seat.fill(&mut Slice(packed), prepared.coded).expect("memory can be copied")
         };
-        let (group, index) = filled.expect("memory can be copied");
         self.say(|| format!("filled {record}"));
         if idle.is_some_and(|seen| group.gate.seen() == seen) {
             self.life_mut().parked.insert(record, None);
@@ -515,10 +517,10 @@ impl Run {
     /// Turns what gates were told into wake-ups: a poke wakes one of those who sleep there, whoever that is.
     fn wake(&mut self) {
         let life = self.life.as_mut().expect("open");
-        let mut gates: Vec<(Arc<Gate>, Vec<usize>)> = Vec::new();
+        let mut gates: Vec<(sync::Arc<Gate>, Vec<usize>)> = Vec::new();
         for caller in &life.callers {
             if let Caller::Waiting { record, group, .. } | Caller::Large { record, group, .. } = caller {
-                match gates.iter_mut().find(|(g, _)| Arc::ptr_eq(g, &group.gate)) {
+                match gates.iter_mut().find(|(g, _)| sync::Arc::ptr_eq(g, &group.gate)) {
                     Some((_, threads)) => threads.push(*record),
                     None => gates.push((group.gate.clone(), vec![*record])),
                 }
@@ -530,7 +532,7 @@ impl Run {
         let before = std::mem::take(&mut life.delivered);
         for (gate, threads) in gates {
             let now = gate.seen();
-            let last = before.iter().find(|(g, _)| Arc::ptr_eq(g, &gate)).map_or(0, |(_, n)| *n);
+            let last = before.iter().find(|(g, _)| sync::Arc::ptr_eq(g, &gate)).map_or(0, |(_, n)| *n);
             for _ in last..now.min(last.saturating_add(64)) {
                 let asleep: Vec<usize> =
                     threads.iter().copied().filter(|t| life.parked.contains_key(t)).collect();
@@ -626,7 +628,7 @@ impl Run {
             Op::Write { group, segment, stamp, barrier } if group.large.is_some() => {
                 let align = life.shared.align;
                 let caller = life.callers.iter_mut().find_map(|c| match c {
-                    Caller::Large { record, group: theirs, buffers } if Arc::ptr_eq(theirs, &group) => {
+                    Caller::Large { record, group: theirs, buffers } if sync::Arc::ptr_eq(theirs, &group) => {
                         Some((*record, buffers.as_mut()?))
                     }
                     _ => None,

@@ -139,7 +139,9 @@ impl Run {
                 Fate::Recovered => assert!(there || !self.is_due(record), "record {i} is not there any more"),
                 // Durable, and its caller has not looked yet.
                 Fate::Open => {}
-                Fate::Failed(_) | Fate::Lost | Fate::Evaporated(_) => assert!(!there, "record {i} is there"),
+                Fate::Failed(_) | Fate::Lost | Fate::Hidden | Fate::Evaporated(_) => {
+                    assert!(!there, "record {i} is there");
+                }
             }
         }
     }
@@ -280,12 +282,16 @@ impl Run {
         for i in &found {
             let record = &self.records[*i];
             match record.fate {
-                Fate::Acknowledged(_) | Fate::Recovered | Fate::Evaporated(_) => {}
+                Fate::Acknowledged(_) | Fate::Recovered | Fate::Hidden | Fate::Evaporated(_) => {}
                 Fate::Open => self.seen.note("replayed without an answer", 1),
                 Fate::Failed(at) => {
                     assert!(at >= self.last_ack, "record {i} was refused, and came back");
                 }
                 Fate::Lost => panic!("record {i} was gone after a crash, and came back"),
+            }
+            if let (Fate::Acknowledged(h), Role::Receivers) = (record.fate, self.role()) {
+                let removed = self.world.was_removed(h.writer).expect("no faults are on");
+                assert!(!removed, "record {i} came back after its writer was cleaned as a whole");
             }
             let below = record.time < self.cleaned && self.role() == Role::Driver;
             assert!(!below, "record {i} was cleaned for good, and came back");
@@ -293,11 +299,16 @@ impl Run {
         for i in 0..self.records.len() {
             let there = set.contains(&i);
             let due = self.is_due(&self.records[i]);
+            let hidden = self.records[i].time < self.asked && self.records[i].generation == self.generation;
             let fate = &mut self.records[i].fate;
             match fate {
                 Fate::Acknowledged(_) => {}
                 Fate::Recovered => assert!(there || !due, "record {i} was recovered, and is lost"),
-                _ => *fate = if there { Fate::Recovered } else { Fate::Lost },
+                _ if there => *fate = Fate::Recovered,
+                // A threshold that is not durable may hide it, and a crash may take that threshold away again.
+                Fate::Open | Fate::Failed(_) if hidden => *fate = Fate::Hidden,
+                Fate::Hidden | Fate::Evaporated(_) if hidden => {}
+                _ => *fate = Fate::Lost,
             }
         }
         self.seen.note("checks", 1);

@@ -38,6 +38,8 @@ fn runs_that_found_bugs_are_run_again() {
         7_013_245_525_993_764,
         7_013_246_395_268_295,
         7_013_237_131_416_751,
+        20_089_745,
+        20_091_663,
     ] {
         if let Err(failure) = simulate(seed) {
             panic!("{failure}");

@@ -94,7 +94,7 @@ public final class Log implements AutoCloseable {
      */
     public static Map<String, String> overrides(String dir, Map<String, String> store) {
         NativeLibrary.load();
-        byte[] bytes = Native.overrides(dir, LogOptions.pairsOf("", store));
+        byte[] bytes = Native.overrides(dir, LogOptions.pairsOf("", handedOn(dir, store)));
         Map<String, String> entries = new TreeMap<>();
         if (bytes != null) {
             Properties properties = new Properties();
@@ -109,6 +109,24 @@ public final class Log implements AutoCloseable {
             properties.stringPropertyNames().forEach(key -> entries.put(key, properties.getProperty(key).trim()));
         }
         return entries;
+    }
+
+    /**
+     * What the native side is told of a store. HDFS is reached by Hadoop's own client, in this JVM, which keeps its keys for
+     * itself; nothing of it is loaded for any other directory.
+     */
+    static Map<String, String> handedOn(String dir, Map<String, String> store) {
+        if (!dir.regionMatches(true, 0, "hdfs:", 0, 5)) {
+            return store;
+        }
+        try {
+            Map<String, String> handedOn = HadoopRoot.handedOn(dir, store);
+            HadoopThreads.start();
+            return handedOn;
+        } catch (NoClassDefFoundError e) {
+            throw new IllegalArgumentException(dir + " needs Hadoop's client (hadoop-client-api and -runtime) on the class"
+                + " path: Spark brings it; " + e.getMessage() + " was not found", e);
+        }
     }
 
     /**

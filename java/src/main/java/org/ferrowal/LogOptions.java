@@ -487,7 +487,7 @@ public final class LogOptions {
     /** Keys and values in turn, as {@code src/jni/convert.rs} reads them. */
     String[] pairs() {
         List<String> pairs = new ArrayList<>(List.of(options()));
-        pairs.addAll(List.of(pairsOf("store.", store)));
+        pairs.addAll(List.of(pairsOf("store.", Log.handedOn(dir, store))));
         for (int i = 0; i < keys.size(); i++) {
             pairs.add(String.format("key.%04d", i));
             pairs.add(keys.get(i));

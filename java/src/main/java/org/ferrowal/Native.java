@@ -79,6 +79,21 @@ final class Native {
     /** Runs the program with these arguments; gives its exit code. What it prints goes to the process's own output. */
     static native int tool(String[] args);
 
+    /** Says that threads will take jobs, so that the native side may wait for them. */
+    static native void serveJobs();
+
+    /** The two paths of the oldest call of Hadoop's client; null if none comes in time. See {@link HadoopThreads}. */
+    static native String[] takeJob(long millis, long[] numbers);
+
+    /** What a job writes, from {@code at} on. How many bytes; -1 if nobody waits for the job any more. */
+    static native int jobBytes(long job, long at, byte[] into);
+
+    /** Hands over what was read for a job. Whether somebody still waits for it. */
+    static native boolean jobFill(long job, long at, byte[] from, int length);
+
+    /** Answers a job. Whether somebody still waited for it. */
+    static native boolean jobAnswer(long job, int kind, String message, long number, String[] names);
+
     /**
      * What a record of Spark's driver says: "yes" and lines for people, or "no" and why nothing can be said of any. The
      * native side asks while {@link #tool} runs, and gets no exception.

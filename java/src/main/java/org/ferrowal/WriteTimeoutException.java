@@ -1,6 +1,6 @@
 package org.ferrowal;
 
-/** What a call waits for (memory, a mark that must precede a delete) did not come in time. Nothing was written. */
+/** Memory for a record did not come in time. Nothing was written. */
 public class WriteTimeoutException extends LogException {
     private static final long serialVersionUID = 1L;
 

@@ -9,6 +9,7 @@ import org.ferrowal.Log;
 import org.ferrowal.LogException;
 import org.ferrowal.LogOptions;
 import org.ferrowal.RecordGoneException;
+import org.ferrowal.RecordLocation;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -19,10 +20,15 @@ final class SparkLog {
 
     private final SparkOptions options;
     private final Log log;
+    /** Whether handles say where their blocks are. Spark's class, of which they are, is loaded only then. */
+    private final boolean placed;
 
     SparkLog(SparkOptions options) {
         this.options = options;
         this.log = Log.open(options.log());
+        String dir = options.log().dir();
+        this.placed = dir.regionMatches(true, 0, "hdfs://", 0, 7)
+            && options.log().role() == LogOptions.Role.RECEIVERS;
     }
 
     static long salvagedReads() {
@@ -34,25 +40,31 @@ final class SparkLog {
     }
 
     WriteAheadLogRecordHandle write(ByteBuffer record, long time) {
-        return new FerrowalRecordHandle(log.append(record, time));
+        RecordLocation location = log.append(record, time);
+        // Spark asks where a block's bytes are for such handles alone; the driver's are read by no task.
+        return placed ? new HdfsRecordHandle(options.log().dir(), location) : new FerrowalRecordHandle(location);
     }
 
     ByteBuffer read(WriteAheadLogRecordHandle handle) {
-        if (!(handle instanceof FerrowalRecordHandle)) {
+        RecordLocation location;
+        if (handle instanceof FerrowalRecordHandle) {
+            location = ((FerrowalRecordHandle) handle).location();
+        } else if (placed && handle instanceof HdfsRecordHandle) {
+            location = ((HdfsRecordHandle) handle).location();
+        } else {
             throw new IllegalArgumentException("not a handle of ferrowal's: "
                 + (handle == null ? "null" : handle.getClass().getName())
                 + "; was the log's class changed after the checkpoint was made?");
         }
-        FerrowalRecordHandle ours = (FerrowalRecordHandle) handle;
         try {
-            return log.read(ours.location());
+            return log.read(location);
         } catch (CorruptRecordException | RecordGoneException e) {
-            return salvaged(ours, e);
+            return salvaged(handle, e);
         }
     }
 
     /** In place of a block that is proven to be lost: an empty one, so that one block does not stop the application. */
-    private ByteBuffer salvaged(FerrowalRecordHandle handle, LogException why) {
+    private ByteBuffer salvaged(WriteAheadLogRecordHandle handle, LogException why) {
         if (options.log().recovery() != LogOptions.Recovery.SALVAGE) {
             throw why;
         }

@@ -51,11 +51,12 @@ final class SparkOptions {
     private static final String ZSTD_LEVEL = PREFIX + "compression.zstd.level";
     private static final String KEY = PREFIX + "encryption.key";
     private static final String OLD_KEYS = PREFIX + "encryption.oldKeys";
+    private static final String HDFS_SYNC = PREFIX + "hdfs.sync";
     private static final String SUMMARY = PREFIX + "log.summary";
     private static final String METRICS_INTERVAL = PREFIX + "metrics.interval";
     private static final List<String> KEYS = List.of(DIR, RECOVERY, DURABILITY, BARRIER, CLEAN_GRACE, SEGMENT_SIZE, MEMORY, WRITE_TIMEOUT,
         LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK, TAKEOVER, OBJECT_LINGER, OBJECT_MAX_PUT, CODEC, ZSTD_LEVEL,
-        KEY, OLD_KEYS, SUMMARY, METRICS_INTERVAL);
+        KEY, OLD_KEYS, SUMMARY, METRICS_INTERVAL, HDFS_SYNC);
 
     /** Where Spark has the keys of Hadoop's clients. Those of the stores that we reach ourselves are handed on. */
     private static final String HADOOP = "spark.hadoop.";
@@ -90,11 +91,11 @@ final class SparkOptions {
             known(PREFIX + entry._1(), "");
         }
         String dir = directory(conf);
-        Map<String, String> store = store(conf);
+        Map<String, String> store = store(conf, dir);
         SparkConf merged = override(conf, dir, store);
         String side = role == LogOptions.Role.DRIVER ? "driver" : "receiver";
         LogOptions options = LogOptions.at(dir, role)
-            .store(store)
+            .store(withSync(store, merged))
             .takeover(choice(merged, TAKEOVER, LogOptions.Takeover.REFUSE))
             .groupLinger(time(merged, OBJECT_LINGER, "0s"))
             .mostPut(size(merged, OBJECT_MAX_PUT, "64m", 8L << 20, "8m", 1L << 30, "1g"))
@@ -114,6 +115,8 @@ final class SparkOptions {
             .rollingInterval(Duration.ofSeconds(
                 Math.max(1, whole(conf, "spark.streaming." + side + ".writeAheadLog.rollingIntervalSecs", 60, 0))))
             .maxFailures(whole(conf, "spark.streaming." + side + ".writeAheadLog.maxFailures", 3, 1));
+        // The plugin's, which only warns: said here, a bad value stops the start like any other.
+        metricsInterval(merged);
         options = encryption(merged, options.compression(choice(merged, CODEC, LogOptions.Compression.NONE))
             .zstdLevel(zstdLevel(merged)));
         warn(conf, dir);
@@ -165,10 +168,12 @@ final class SparkOptions {
     }
 
     /** What Spark was told for Hadoop's clients of object stores. Holds secrets: never logged. */
-    private static Map<String, String> store(SparkConf conf) {
+    private static Map<String, String> store(SparkConf conf, String dir) {
         Map<String, String> store = new TreeMap<>();
+        // Of HDFS the configuration is Hadoop's own, with everything that Spark was told for it.
+        boolean all = dir.regionMatches(true, 0, "hdfs:", 0, 5);
         for (Tuple2<String, String> entry : conf.getAllWithPrefix(HADOOP)) {
-            if (STORES.stream().anyMatch(entry._1()::startsWith)) {
+            if (all || STORES.stream().anyMatch(entry._1()::startsWith)) {
                 store.put(entry._1(), entry._2());
             }
         }
@@ -215,6 +220,18 @@ final class SparkOptions {
             throw new IllegalArgumentException(ZSTD_LEVEL + "=" + value + ": must be a whole number from -7 to 22", e);
         }
         throw new IllegalArgumentException(ZSTD_LEVEL + "=" + value + ": must be a whole number from -7 to 22");
+    }
+
+    /** What makes a group durable in HDFS. */
+    private enum Sync { HSYNC, HFLUSH }
+
+    private static Map<String, String> withSync(Map<String, String> store, SparkConf conf) {
+        if (choice(conf, HDFS_SYNC, Sync.HSYNC) == Sync.HSYNC) {
+            return store;
+        }
+        Map<String, String> more = new TreeMap<>(store);
+        more.put("ferrowal.hadoop.hflush", "true");
+        return more;
     }
 
     /** A normalized path of this machine, or a URI as it is written: the native side checks it. */

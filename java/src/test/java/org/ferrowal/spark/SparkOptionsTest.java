@@ -63,7 +63,7 @@ class SparkOptionsTest {
     void theDirectoryIsAPathOrAFileUri() {
         assertEquals("spark.ferrowal.dir=logs/app is a relative path: give an absolute one, or a file: URI such as"
             + " file:///var/lib/ferrowal/my-app", refused("spark.ferrowal.dir", "logs/app"));
-        assertEquals("ftp: is not a home for a log: a path, file:, s3a:, s3:, gs: or abfss: are",
+        assertEquals("ftp: is not a home for a log: a path, file:, hdfs:, s3a:, s3:, gs: or abfss: are",
             refused("spark.ferrowal.dir", "ftp://host/logs"));
         assertEquals("s3a://bucket names no directory: give each application one of its own, such as"
             + " s3a://bucket/my-app", refused("spark.ferrowal.dir", "s3a://bucket"));
@@ -104,6 +104,10 @@ class SparkOptionsTest {
         assertEquals("spark.ferrowal.memory=1m: must be 16m to 1t", refused("spark.ferrowal.memory", "1m"));
         assertEquals("spark.ferrowal.lock.allowNetwork=yes: must be true or false",
             refused("spark.ferrowal.lock.allowNetwork", "yes"));
+        assertEquals("spark.ferrowal.metrics.interval=10ms: must be 1s at least",
+            refused("spark.ferrowal.metrics.interval", "10ms"));
+        assertEquals("a summary may come every second at most, not every 20ms",
+            refused("spark.ferrowal.log.summary", "20ms"));
     }
 
     @Test
@@ -115,6 +119,8 @@ class SparkOptionsTest {
         String receivers = SparkOptions.of(conf, LogOptions.Role.RECEIVERS).log().toString();
         assertTrue(receivers.contains("maxFailures=3, rollingInterval=60000"), receivers);
         conf.set("spark.streaming.receiver.writeAheadLog.rollingIntervalSecs", "0");
+        conf.set("spark.ferrowal.log.summary", "2min");
+        assertTrue(SparkOptions.of(conf, LogOptions.Role.DRIVER).log().toString().contains("summary=120000,"));
         String shortest = SparkOptions.of(conf, LogOptions.Role.RECEIVERS).log().toString();
         assertTrue(shortest.contains("rollingInterval=1000,"), shortest);
         conf.set("spark.streaming.receiver.writeAheadLog.rollingIntervalSecs", "-1");

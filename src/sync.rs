@@ -1,0 +1,147 @@
+//! What threads of the writer meet at: the standard library's types and the kernel's futex. With `--cfg loom`
+//! (`make loom`) they are models of them, and every order in which threads can run is tried.
+//!
+//! In such a model time stands still: a wait with an end has none, so that no timer hides a wake-up call that is missing.
+
+#[cfg(loom)]
+pub(crate) use modelled::*;
+#[cfg(not(loom))]
+pub(crate) use real::*;
+
+#[cfg(not(loom))]
+mod real {
+    use std::{sync::atomic::Ordering, time::Duration};
+    pub(crate) use std::{
+        sync::{Arc, Mutex, MutexGuard, atomic::AtomicU32},
+        time::Instant,
+    };
+
+    use rustix::{fs::Timespec, thread::futex};
+
+    /// Whether a waiter looks a few times more before it sleeps.
+    pub(crate) const POLLS: bool = true;
+
+    /// What time it is.
+    pub(crate) fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// A number that threads can sleep at until it changes.
+    #[derive(Debug, Default)]
+    pub(crate) struct Word(AtomicU32);
+
+    impl Word {
+        pub(crate) fn load(&self, order: Ordering) -> u32 {
+            self.0.load(order)
+        }
+
+        pub(crate) fn fetch_or(&self, bits: u32) {
+            self.0.fetch_or(bits, Ordering::SeqCst);
+        }
+
+        /// Replaces the number by what `change` makes of it.
+        pub(crate) fn update(&self, change: impl Fn(u32) -> u32) {
+            let _always_some =
+                self.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |word| Some(change(word)));
+        }
+
+        /// Sleeps unless the number is no longer `seen`; may return early, for no reason at all.
+        pub(crate) fn sleep(&self, seen: u32, most: Option<Duration>) {
+            let timeout = most.map(|d| Timespec {
+                tv_sec: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: d.subsec_nanos().into(),
+            });
+            // Every way in which this returns leads to looking at the number and the clock again.
+            let _ = futex::wait(&self.0, futex::Flags::PRIVATE, seen, timeout.as_ref());
+        }
+
+        /// Wakes one of those who sleep, or all of them.
+        pub(crate) fn wake(&self, all: bool) {
+            // Waking nobody is no failure, and the call has no other.
+            let _ = futex::wake(&self.0, futex::Flags::PRIVATE, if all { u32::MAX >> 1 } else { 1 });
+        }
+    }
+}
+
+#[cfg(loom)]
+mod modelled {
+    pub(crate) use std::time::Instant;
+    use std::{
+        sync::{OnceLock, PoisonError, atomic::Ordering},
+        time::Duration,
+    };
+
+    pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
+    use loom::sync::{Condvar, atomic, atomic::fence};
+
+    pub(crate) const POLLS: bool = false;
+
+    pub(crate) fn now() -> Instant {
+        static START: OnceLock<Instant> = OnceLock::new();
+        *START.get_or_init(Instant::now)
+    }
+
+    /// loom knows sequential consistency of fences, and not quite of atomics: each access has a fence beside it.
+    #[derive(Debug, Default)]
+    pub(crate) struct AtomicU32(atomic::AtomicU32);
+
+    impl AtomicU32 {
+        pub(crate) fn load(&self, order: Ordering) -> u32 {
+            if order == Ordering::SeqCst {
+                fence(order);
+            }
+            self.0.load(Ordering::Acquire)
+        }
+
+        pub(crate) fn fetch_add(&self, n: u32, order: Ordering) -> u32 {
+            let before = self.0.fetch_add(n, Ordering::AcqRel);
+            fence(order);
+            before
+        }
+
+        pub(crate) fn fetch_sub(&self, n: u32, order: Ordering) -> u32 {
+            self.fetch_add(n.wrapping_neg(), order)
+        }
+    }
+
+    /// The futex: what the kernel does under the lock of its own queue is done under `queue` here.
+    #[derive(Debug, Default)]
+    pub(crate) struct Word {
+        number: AtomicU32,
+        queue: Mutex<()>,
+        asleep: Condvar,
+    }
+
+    impl Word {
+        pub(crate) fn load(&self, order: Ordering) -> u32 {
+            self.number.load(order)
+        }
+
+        pub(crate) fn fetch_or(&self, bits: u32) {
+            self.number.0.fetch_or(bits, Ordering::AcqRel);
+            fence(Ordering::SeqCst);
+        }
+
+        pub(crate) fn update(&self, change: impl Fn(u32) -> u32) {
+            let _always_some =
+                self.number.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| Some(change(word)));
+            fence(Ordering::SeqCst);
+        }
+
+        pub(crate) fn sleep(&self, seen: u32, _most: Option<Duration>) {
+            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.number.load(Ordering::SeqCst) == seen {
+                drop(self.asleep.wait(queue));
+            }
+        }
+
+        pub(crate) fn wake(&self, all: bool) {
+            let _queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if all {
+                self.asleep.notify_all();
+            } else {
+                self.asleep.notify_one();
+            }
+        }
+    }
+}
