@@ -95,7 +95,7 @@ fn work(core: &mut Core, now: Instant, worker: Worker, fails: bool) {
                 Outcome::Created { id, urgent: space.urgent, result }
             }
             Op::Write { group, segment, stamp, barrier } => {
-                let written = write_group(segment.as_ref(), &group, &stamp, barrier);
+                let written = write_group(segment.as_ref(), &group, &stamp, barrier, None);
                 Outcome::Written {
                     sequence: stamp.sequence,
                     result: if fails { Err(failure()) } else { written },
@@ -109,7 +109,8 @@ fn work(core: &mut Core, now: Instant, worker: Worker, fails: bool) {
 
 fn append(core: &mut Core, now: Instant) -> Result<PlacedFrame> {
     let Reserved::Seat(seat, ..) = core.reserve(now, 10, 0)? else { panic!("there is memory") };
-    let (group, index): (Arc<Group>, usize) = seat.fill(&mut Slice(&[7; 10]))?;
+    let (group, index): (Arc<Group>, usize) =
+        seat.fill(&mut Slice(&[7; 10]), crate::format::Coded::plain(10))?;
     work(core, now, Worker::Member(address(&group)), false);
     group.answered(index)
 }
