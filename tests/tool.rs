@@ -292,3 +292,56 @@ fn mistakes_are_told_with_what_to_do() {
     let full = tool(&["salvage", dir.to_str().unwrap(), dir.to_str().unwrap()]);
     assert!(full.status.code() == Some(2) && text(&full).contains("not empty"), "{}", text(&full));
 }
+
+/// Only what shows records needs keys; and it says which one.
+#[test]
+#[cfg(all(feature = "compression", feature = "encryption"))]
+fn an_encrypted_log_is_checked_and_copied_without_its_key_and_shown_with_it() {
+    let digits = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, copy, key) = (temp.path().join("log"), temp.path().join("copy"), temp.path().join("key"));
+    fs::write(&key, digits).unwrap();
+    let mut opts = options(&dir, Role::Receivers);
+    opts.compression = ferrowal::Compression::Zstd(1);
+    opts.keys = ferrowal::KeyRing::read([format!("file:{}", key.display())]).unwrap();
+    let id = opts.keys.ids().remove(0);
+    let log = Log::open(opts.clone()).unwrap();
+    let secret = "planted: the seventh floor ".repeat(40).into_bytes();
+    let handles: Vec<RecordHandle> = (0..3).map(|t| log.append(&secret, t).unwrap()).collect();
+    log.close().unwrap();
+    drop(log);
+    let shown = |output: &Output| text(output).lines().filter(|line| line.contains("planted")).count();
+    // One record's payload is damaged.
+    let segment = segment_file(&dir, Role::Receivers, &handles[1]);
+    fs::File::options()
+        .write(true)
+        .open(segment)
+        .unwrap()
+        .write_all_at(&[0xa5], handles[1].offset + 60)
+        .unwrap();
+    let (d, c, k) = (dir.to_str().unwrap(), copy.to_str().unwrap(), key.to_str().unwrap());
+    assert_eq!(tool(&["verify", d]).status.code(), Some(1));
+    assert_eq!(tool(&["salvage", d, c]).status.code(), Some(0));
+    assert_eq!(tool(&["verify", c]).status.code(), Some(0));
+    for command in ["dump", "tail"] {
+        let without = tool(&[command, c]);
+        assert_eq!(without.status.code(), Some(2));
+        assert!(text(&without).contains(&id) && !text(&without).contains("planted"), "{}", text(&without));
+        let with = tool(&[command, c, "--key-file", k]);
+        assert_eq!(shown(&with), 2, "{}", text(&with));
+    }
+    let whole = tool(&["verify", c, "--key-file", k]);
+    assert_eq!(whole.status.code(), Some(0), "{}", text(&whole));
+    let by_environment = Command::new(env!("CARGO_BIN_EXE_ferrowal"))
+        .args(["dump", c])
+        .env("FERROWAL_KEYS", digits)
+        .output()
+        .unwrap();
+    assert_eq!(shown(&by_environment), 2);
+    // Handles find their records in the copy.
+    opts.dir = copy.into();
+    let log = Log::open(opts).unwrap();
+    assert_eq!(log.read(&handles[0]).unwrap(), secret);
+    assert_eq!(log.read(&handles[2]).unwrap(), secret);
+    assert!(matches!(log.read(&handles[1]), Err(Error::Corrupt { .. })));
+}

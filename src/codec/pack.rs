@@ -66,26 +66,18 @@ impl Packers {
     }
 }
 
-/// A compressed record.
+/// A compressed record: there is none.
 #[cfg(not(feature = "compression"))]
-#[derive(Debug)]
-pub(crate) enum Packed<'a> {
-    /// There is none.
-    Never(std::convert::Infallible, std::marker::PhantomData<&'a ()>),
-}
+pub(crate) struct Packed<'a>(std::convert::Infallible, std::marker::PhantomData<&'a ()>);
 
 #[cfg(not(feature = "compression"))]
 impl Packed<'_> {
     pub(crate) fn packing(&self) -> Packing {
-        match self {
-            Packed::Never(never, _) => match *never {},
-        }
+        match self.0 {}
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Packed::Never(never, _) => match *never {},
-        }
+        match self.0 {}
     }
 }
 

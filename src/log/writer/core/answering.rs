@@ -168,6 +168,10 @@ impl Core {
                 self.queue.push_front(queued);
             }
         }
+        // Nobody tries again for a mark: whoever comes next begins anew, however long ago this was.
+        if self.queue.is_empty() {
+            self.failing = None;
+        }
     }
 
     pub(super) fn note_failure(&mut self, now: Instant, error: Error) {

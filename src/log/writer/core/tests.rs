@@ -1,17 +1,30 @@
 //! The machine alone, by hand, where a simulation would need a coincidence.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::IoSlice,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{Config, Core, Reserved};
+use super::{Config, Core, Op, Outcome, Reserved, Worker, address};
 use crate::{
-    Role,
+    Error, Result, Role,
+    commit::{Machine, Step},
     log::{
+        Slice,
         threshold::Thresholds,
-        writer::{pool::Pool, segments::Segments},
+        writer::{
+            group::{Group, PlacedFrame},
+            pool::Pool,
+            segments::Segments,
+            write_group,
+        },
     },
     metrics::Metrics,
+    storage::{Barrier, SegmentWrite},
 };
 
 fn core(group_linger: Duration) -> Core {
@@ -24,6 +37,8 @@ fn core(group_linger: Duration) -> Core {
         groups: u32::MAX,
         most_group: u64::MAX,
         deferred: false,
+        fenced: false,
+        preallocated: true,
         marks: true,
         group_linger,
         durable: true,
@@ -54,4 +69,60 @@ fn whoever_comes_to_a_deserted_group_watches_its_clock() {
     drop((first, second));
     let third = core.reserve(now, 10, 0);
     assert!(matches!(third, Ok(Reserved::Seat(_, _, true))), "nobody watches: {third:?}");
+}
+
+#[derive(Debug)]
+struct Nowhere;
+
+impl SegmentWrite for Nowhere {
+    fn size(&self) -> u64 {
+        1 << 20
+    }
+
+    fn write(&self, _: u64, _: &mut [IoSlice<'_>], _: Barrier) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Carries out all that `worker` finds to do. `fails`: writes fail, and so does what is prepared ahead of need.
+fn work(core: &mut Core, now: Instant, worker: Worker, fails: bool) {
+    let failure = || Error::io("do", "a planned fault", Errno::IO.into());
+    while let Step::Do(op) = core.step(now, worker) {
+        let outcome = match op {
+            Op::Create { id, space, .. } => {
+                let made: Box<dyn SegmentWrite> = Box::new(Nowhere);
+                let result = if fails && !space.urgent { Err(failure()) } else { Ok(made) };
+                Outcome::Created { id, urgent: space.urgent, result }
+            }
+            Op::Write { group, segment, stamp, barrier } => {
+                let written = write_group(segment.as_ref(), &group, &stamp, barrier, None);
+                Outcome::Written {
+                    sequence: stamp.sequence,
+                    result: if fails { Err(failure()) } else { written },
+                }
+            }
+            op => panic!("{op:?} was not expected"),
+        };
+        core.done(now, outcome);
+    }
+}
+
+fn append(core: &mut Core, now: Instant) -> Result<PlacedFrame> {
+    let Reserved::Seat(seat, ..) = core.reserve(now, 10, 0)? else { panic!("there is memory") };
+    let (group, index): (Arc<Group>, usize) =
+        seat.fill(&mut Slice(&[7; 10]), crate::format::Coded::plain(10))?;
+    work(core, now, Worker::Member(address(&group)), false);
+    group.answered(index)
+}
+
+/// Found by the simulation: the next record, whenever it came, was answered with the mark's error.
+#[test]
+fn a_mark_that_failed_is_not_held_against_the_next_record() {
+    let mut now = Instant::now();
+    let mut core = core(Duration::ZERO);
+    append(&mut core, now).expect("nothing fails");
+    now += Duration::from_secs(2);
+    work(&mut core, now, Worker::Housekeeper, true);
+    now += Duration::from_secs(60);
+    append(&mut core, now).expect("nothing fails any more");
 }

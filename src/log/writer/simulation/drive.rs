@@ -442,13 +442,14 @@ impl Run {
             self.records[record].fate = Fate::Failed(0);
             return;
         }
-        let bytes = &self.records[record].bytes;
-        let coder = &self.life().shared.coder;
-        let prepared = coder.prepare(&mut Slice(bytes), bytes.len() as u32).expect("memory can be copied");
-        let packed = prepared.packed.as_ref().map_or(bytes.as_slice(), |p| p.bytes());
-        let filled = seat.fill(&mut Slice(packed), prepared.coded);
-        let (group, index) = filled.expect("memory can be copied");
-        drop(prepared);
+        let (group, index) = {
+            let bytes = &self.records[record].bytes;
+            let coder = &self.life().shared.coder;
+            let prepared =
+                coder.prepare(&mut Slice(bytes), bytes.len() as u32).expect("memory can be copied");
+            let packed = prepared.packed.as_ref().map_or(bytes.as_slice(), |p| p.bytes());
+            seat.fill(&mut Slice(packed), prepared.coded).expect("memory can be copied")
+        };
         self.say(|| format!("filled {record}"));
         if idle.is_some_and(|seen| group.gate.seen() == seen) {
             self.life_mut().parked.insert(record, None);

@@ -40,6 +40,7 @@ fn runs_that_found_bugs_are_run_again() {
         7_013_237_131_416_751,
         20_089_745,
         20_091_663,
+        20_298_246,
     ] {
         if let Err(failure) = simulate(seed) {
             panic!("{failure}");

@@ -47,11 +47,11 @@ final class SparkOptions {
     private static final String TAKEOVER = PREFIX + "driver.takeover";
     private static final String OBJECT_LINGER = PREFIX + "object.linger";
     private static final String OBJECT_MAX_PUT = PREFIX + "object.maxPut";
-    private static final String HDFS_SYNC = PREFIX + "hdfs.sync";
     private static final String CODEC = PREFIX + "compression.codec";
     private static final String ZSTD_LEVEL = PREFIX + "compression.zstd.level";
     private static final String KEY = PREFIX + "encryption.key";
     private static final String OLD_KEYS = PREFIX + "encryption.oldKeys";
+    private static final String HDFS_SYNC = PREFIX + "hdfs.sync";
     private static final String SUMMARY = PREFIX + "log.summary";
     private static final String METRICS_INTERVAL = PREFIX + "metrics.interval";
     private static final List<String> KEYS = List.of(DIR, RECOVERY, DURABILITY, BARRIER, CLEAN_GRACE, SEGMENT_SIZE, MEMORY, WRITE_TIMEOUT,
@@ -180,18 +180,6 @@ final class SparkOptions {
         return store;
     }
 
-    /** What makes a group durable in HDFS. */
-    private enum Sync { HSYNC, HFLUSH }
-
-    private static Map<String, String> withSync(Map<String, String> store, SparkConf conf) {
-        if (choice(conf, HDFS_SYNC, Sync.HSYNC) == Sync.HSYNC) {
-            return store;
-        }
-        Map<String, String> more = new TreeMap<>(store);
-        more.put("ferrowal.hadoop.hflush", "true");
-        return more;
-    }
-
     /** The options with the keys that the configuration names. */
     private static LogOptions encryption(SparkConf conf, LogOptions options) {
         List<String> old = new ArrayList<>();
@@ -232,6 +220,18 @@ final class SparkOptions {
             throw new IllegalArgumentException(ZSTD_LEVEL + "=" + value + ": must be a whole number from -7 to 22", e);
         }
         throw new IllegalArgumentException(ZSTD_LEVEL + "=" + value + ": must be a whole number from -7 to 22");
+    }
+
+    /** What makes a group durable in HDFS. */
+    private enum Sync { HSYNC, HFLUSH }
+
+    private static Map<String, String> withSync(Map<String, String> store, SparkConf conf) {
+        if (choice(conf, HDFS_SYNC, Sync.HSYNC) == Sync.HSYNC) {
+            return store;
+        }
+        Map<String, String> more = new TreeMap<>(store);
+        more.put("ferrowal.hadoop.hflush", "true");
+        return more;
     }
 
     /** A normalized path of this machine, or a URI as it is written: the native side checks it. */
