@@ -25,6 +25,7 @@ use super::{
 use crate::{
     Options, Role,
     error::{Error, Result},
+    format::Coded,
     handle::RecordHandle,
     log::{RecordSource, Slice, read::Reader, recover::Recovered},
     planted::{Bug, Guard},
@@ -86,7 +87,7 @@ fn append_noting(writer: &Writer, length: usize, durable: &Mutex<BTreeSet<u64>>)
     let Reserved::Seat(seat, seen, look) = reserved else {
         panic!("there is memory, and the record is small")
     };
-    let (group, index) = seat.fill(&mut Slice(&vec![7; length]))?;
+    let (group, index) = seat.fill(&mut Slice(&vec![7; length]), Coded::plain(length as u32))?;
     let worker = Worker::Member(address(&group));
     shared.commit.drive_after(worker, &group.gate, (!look).then_some(seen), |op| {
         let outcome = shared.carry_out(op);
@@ -208,7 +209,7 @@ fn append_or_panic(writer: &Writer, n: u8, panicked: &AtomicBool) {
     let Reserved::Seat(seat, seen, look) = reserved else {
         panic!("there is memory, and the record is small")
     };
-    let (group, index) = seat.fill(&mut Slice(&[n])).expect("copied");
+    let (group, index) = seat.fill(&mut Slice(&[n]), Coded::plain(1)).expect("copied");
     let worker = Worker::Member(address(&group));
     shared.commit.drive_after(worker, &group.gate, (!look).then_some(seen), |op| {
         if matches!(op, Op::Write { .. }) {
