@@ -78,7 +78,11 @@ public final class HdfsRecordHandle extends FileBasedWriteAheadLogSegment {
         }
     }
 
-    /** What is serialized in place of this. */
+    /**
+     * What is serialized in place of this.
+     *
+     * @return the form
+     */
     private Object writeReplace() {
         return new Form(directory, location);
     }
