@@ -104,7 +104,7 @@ impl Gate {
 
     /// Waits until the word is no longer `seen`, or until `deadline`.
     pub(crate) fn wait(&self, seen: u32, deadline: Option<Instant>) {
-        if sync::POLLS && self.poll(seen, deadline) {
+        if sync::polls() && self.poll(seen, deadline) {
             return;
         }
         self.parked.fetch_add(1, Ordering::SeqCst);
@@ -197,7 +197,7 @@ impl Copies {
 
     /// Waits for all of them. Copies take microseconds, so this yields before it parks.
     pub(crate) fn await_all(&self) {
-        for _ in 0..if sync::POLLS { 4 } else { 0 } {
+        for _ in 0..if sync::polls() { 4 } else { 0 } {
             if self.pending.load(Ordering::SeqCst) == 0 {
                 return;
             }

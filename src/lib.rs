@@ -36,6 +36,8 @@ mod planted;
 mod report;
 mod storage;
 mod sync;
+#[cfg(all(test, not(loom), feature = "object-store"))]
+mod turns;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

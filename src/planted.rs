@@ -28,15 +28,23 @@ mod switch {
     use std::cell::Cell;
 
     macro_rules! bugs {
-        ($($(#[doc = $text:literal])+ $name:ident,)+) => {
+        (
+            $($(#[doc = $text:literal])+ $name:ident,)+;
+            $($(#[doc = $far:literal])+ $store:ident,)+
+        ) => {
             /// A bug that can be switched on, to see it found.
             #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
             #[non_exhaustive]
-            pub enum Bug { $($(#[doc = $text])+ $name,)+ }
+            pub enum Bug {
+                $($(#[doc = $text])+ $name,)+
+                $($(#[doc = $far])+ $store,)+
+            }
 
             impl Bug {
-                /// All of them.
+                /// All that a simulated machine can show.
                 pub const ALL: &'static [Bug] = &[$(Bug::$name,)+];
+                /// Those of object stores.
+                pub const STORES: &'static [Bug] = &[$(Bug::$store,)+];
             }
         };
     }
@@ -116,6 +124,27 @@ mod switch {
         EmptySegmentMustStay,
         /// Recovery deletes the only segment that says that a generation has begun.
         ForgetGeneration,
+        ;
+        /// A creation of which the store said nothing clear counts as done.
+        UnsureIsDone,
+        /// What is there already is taken for what was sent.
+        TheirsIsOurs,
+        /// A writer goes past a segment of which it does not know what became.
+        PassUnsettled,
+        /// A listing is believed although it lacks what is known to be there.
+        TrustOldListing,
+        /// A driver reads the log before it has raised its fence.
+        ReadBeforeFence,
+        /// A fence is written over what may be there.
+        FenceOverwrites,
+        /// Objects are deleted however young they are.
+        DeleteYoung,
+        /// Nobody looks, after a long pause, whether the log has another owner.
+        NoLookAfterPause,
+        /// A receiver whose mark is overdue goes on.
+        IgnoreOwnMark,
+        /// A writer counts as gone by the clock of who looks, and not by the store's.
+        OwnClock,
     }
 
     thread_local! {

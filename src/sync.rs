@@ -3,10 +3,90 @@
 //!
 //! In such a model time stands still: a wait with an end has none, so that no timer hides a wake-up call that is missing.
 
+use std::{
+    io,
+    sync::PoisonError,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use uuid::Uuid;
+
 #[cfg(loom)]
 pub(crate) use modelled::*;
 #[cfg(not(loom))]
 pub(crate) use real::*;
+
+/// Where threads take turns in a simulation (`src/turns.rs`), this is done, and returns; elsewhere it does not exist.
+macro_rules! in_turns {
+    ($done:expr) => {
+        #[cfg(all(test, not(loom), feature = "object-store"))]
+        {
+            if crate::turns::on() {
+                return $done;
+            }
+        }
+    };
+}
+pub(crate) use in_turns;
+
+/// The time of day: for what other machines see, and to notice that this one stood still.
+pub(crate) fn time_of_day() -> SystemTime {
+    #[cfg(all(test, not(loom), feature = "object-store"))]
+    if let Some(now) = crate::turns::wall() {
+        return now;
+    }
+    SystemTime::now()
+}
+
+/// A uuid that nobody else has.
+pub(crate) fn new_uuid() -> Uuid {
+    #[cfg(all(test, not(loom), feature = "object-store"))]
+    if let Some(uuid) = crate::turns::uuid() {
+        return uuid;
+    }
+    Uuid::new_v4()
+}
+
+/// Does nothing for a while.
+pub(crate) fn pause(time: Duration) {
+    in_turns!(crate::turns::pause(time));
+    thread::sleep(time);
+}
+
+/// A lock that its holder keeps while it waits for storage: for what is rare, and never for a record.
+pub(crate) fn lock_patiently(mutex: &std::sync::Mutex<()>) -> std::sync::MutexGuard<'_, ()> {
+    in_turns!(crate::turns::lock(mutex));
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A thread of the log's own.
+#[derive(Debug)]
+pub(crate) enum Thread {
+    System(thread::JoinHandle<()>),
+    #[cfg(all(test, not(loom), feature = "object-store"))]
+    Turns(crate::turns::Handle),
+}
+
+/// Starts a thread.
+pub(crate) fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+    in_turns!(crate::turns::spawn(name, work).map(Thread::Turns));
+    thread::Builder::new().name(name).spawn(work).map(Thread::System)
+}
+
+impl Thread {
+    /// Waits for its end; gives whether that was no panic.
+    pub(crate) fn join(self) -> bool {
+        match self {
+            Thread::System(thread) => thread.join().is_ok(),
+            #[cfg(all(test, not(loom), feature = "object-store"))]
+            Thread::Turns(thread) => {
+                thread.join();
+                true
+            }
+        }
+    }
+}
 
 #[cfg(not(loom))]
 mod real {
@@ -19,10 +99,17 @@ mod real {
     use rustix::{fs::Timespec, thread::futex};
 
     /// Whether a waiter looks a few times more before it sleeps.
-    pub(crate) const POLLS: bool = true;
+    pub(crate) fn polls() -> bool {
+        super::in_turns!(false);
+        true
+    }
 
     /// What time it is.
     pub(crate) fn now() -> Instant {
+        #[cfg(all(test, feature = "object-store"))]
+        if let Some(now) = crate::turns::now() {
+            return now;
+        }
         Instant::now()
     }
 
@@ -47,6 +134,9 @@ mod real {
 
         /// Sleeps unless the number is no longer `seen`; may return early, for no reason at all.
         pub(crate) fn sleep(&self, seen: u32, most: Option<Duration>) {
+            super::in_turns!(if self.load(Ordering::SeqCst) == seen {
+                crate::turns::sleep(&raw const self.0 as usize, most);
+            });
             let timeout = most.map(|d| Timespec {
                 tv_sec: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: d.subsec_nanos().into(),
@@ -57,6 +147,7 @@ mod real {
 
         /// Wakes one of those who sleep, or all of them.
         pub(crate) fn wake(&self, all: bool) {
+            super::in_turns!(crate::turns::wake(&raw const self.0 as usize, all));
             // Waking nobody is no failure, and the call has no other.
             let _ = futex::wake(&self.0, futex::Flags::PRIVATE, if all { u32::MAX >> 1 } else { 1 });
         }
@@ -74,7 +165,9 @@ mod modelled {
     pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
     use loom::sync::{Condvar, atomic, atomic::fence};
 
-    pub(crate) const POLLS: bool = false;
+    pub(crate) fn polls() -> bool {
+        false
+    }
 
     pub(crate) fn now() -> Instant {
         static START: OnceLock<Instant> = OnceLock::new();

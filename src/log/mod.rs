@@ -24,6 +24,8 @@ mod recover;
 pub(crate) mod salvage;
 mod scan;
 mod shared;
+#[cfg(all(test, not(loom), feature = "object-store"))]
+mod store_simulation;
 mod summary;
 #[cfg(feature = "cli")]
 pub(crate) mod survey;

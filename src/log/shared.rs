@@ -33,8 +33,10 @@ use crate::{
     location::Location,
     metrics::Metrics,
     options::{Options, Recovery, Role},
+    planted::planted,
     report::RecoveryReport,
     storage::{self, Home, Storage, Which},
+    sync,
 };
 
 /// Everything open in this process, by directory and role.
@@ -253,7 +255,7 @@ impl Shared {
     }
 
     fn changing(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock_patiently(&self.changing)
     }
 
     /// Appends through the open writer, opening it if need be; for a closed instance without siblings, by a writer
@@ -344,7 +346,7 @@ impl Shared {
 
     fn start_writer(&self, fresh: bool, prepare: bool) -> Result<Writer> {
         let log = self.log_id_made()?;
-        let writer = Uuid::new_v4();
+        let writer = sync::new_uuid();
         let which = match self.options.role {
             Role::Driver => Which::Driver,
             Role::Receivers => Which::Receiver(writer),
@@ -353,12 +355,20 @@ impl Shared {
         let storage = self.home.storage(which);
         let fenced = which == Which::Driver && storage.traits().fenced;
         let coding = Coder::new(&self.options).coding();
-        let fence = if fenced { Some(raise(storage.as_ref(), log, writer, coding)?) } else { None };
+        let fence = if fenced && !planted!(ReadBeforeFence) {
+            Some(raise(storage.as_ref(), log, writer, coding)?)
+        } else {
+            None
+        };
         claim.taken()?;
         let scope = Scope { log, writer: None, ..Scope::default() };
         let start = (fresh, fence);
         let mut recovered =
             recover(self.home.as_ref(), storage.as_ref(), which, self.options.recovery, scope, start)?;
+        if let (true, true) = (planted!(ReadBeforeFence), fenced) {
+            let fence = raise(storage.as_ref(), log, writer, coding)?;
+            (recovered.next_id, recovered.epoch) = (fence.id + 1, fence.epoch);
+        }
         self.count_others(which, &mut recovered.report);
         // A writer for one record says only what it met.
         if prepare || recovered.report.segments > 0 {

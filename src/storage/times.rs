@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::sync;
+
 /// How long things take; divided by a number in tests that have less time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
@@ -34,11 +36,12 @@ pub(crate) struct Since(Instant, SystemTime);
 
 impl Since {
     pub(crate) fn now() -> Since {
-        Since(Instant::now(), SystemTime::now())
+        Since(sync::now(), sync::time_of_day())
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
-        self.0.elapsed().max(self.1.elapsed().unwrap_or_default())
+        let by_day = sync::time_of_day().duration_since(self.1).unwrap_or_default();
+        sync::now().saturating_duration_since(self.0).max(by_day)
     }
 }
 

@@ -19,7 +19,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -58,7 +57,7 @@ const HOUSEKEEPERS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Writer {
     shared: Arc<Shared>,
-    housekeepers: Mutex<Vec<JoinHandle<()>>>,
+    housekeepers: Mutex<Vec<sync::Thread>>,
     temporary: bool,
 }
 
@@ -113,9 +112,7 @@ impl Writer {
         let writer = Writer { shared, housekeepers: Mutex::default(), temporary: !prepare };
         for i in 0..if prepare { HOUSEKEEPERS } else { 0 } {
             let worker = writer.shared.clone();
-            let spawned = thread::Builder::new()
-                .name(format!("ferrowal-keeper-{i}"))
-                .spawn(move || worker.keep_house())
+            let spawned = sync::spawn(format!("ferrowal-keeper-{i}"), move || worker.keep_house())
                 // What was begun is closed again on the way out.
                 .map_err(|e| Error::io("start a thread for", writer.shared.storage.place(), e))?;
             writer.housekeepers.lock().unwrap_or_else(PoisonError::into_inner).push(spawned);
@@ -287,7 +284,7 @@ impl Writer {
         shared.commit.drive(Worker::Closer, &drained, |op| shared.carry_out(op));
         let threads = std::mem::take(&mut *self.housekeepers.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
-            if thread.join().is_err() {
+            if !thread.join() {
                 log::error!("{}: a housekeeper of the log panicked", shared.storage.place());
             }
         }

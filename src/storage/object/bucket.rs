@@ -15,34 +15,22 @@ use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
     path::Path,
 };
-use once_cell::sync::{Lazy, OnceCell};
-use tokio::runtime::Runtime;
 
-use super::clock::StoreClock;
-use crate::error::{Error, Result};
+use super::{
+    clock::StoreClock,
+    tasks::{self, Task},
+};
+use crate::{
+    error::{Error, Result},
+    sync,
+};
 
-/// Threads that carry requests; they wait for sockets most of the time.
-const THREADS: usize = 2;
 /// Bound on a call that reads, lists or deletes, its retries included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a small file that was read, or was not there, is taken to be so still.
 const SMALL_KEPT: Duration = Duration::from_secs(30);
 /// A small file is smaller than this.
 const SMALL: u64 = 1 << 20;
-
-/// The threads of all stores, started with the first of them. They belong to the process: no home waits for them to end.
-static RUNTIME: Lazy<OnceCell<Runtime>> = Lazy::new(OnceCell::new);
-
-pub(super) fn runtime() -> Result<&'static Runtime> {
-    RUNTIME.get_or_try_init(|| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("ferrowal-store")
-            .enable_all()
-            .build()
-            .map_err(|e| Error::io("start threads for", "object stores", e))
-    })
-}
 
 /// A bucket or container.
 pub(super) struct Bucket {
@@ -97,11 +85,10 @@ impl Bucket {
         bound: Duration,
         work: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T> {
-        let bounded = async { tokio::time::timeout(bound, work).await };
-        match runtime()?.block_on(bounded) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(e)) => Err(self.error(action, path, &e)),
-            Err(_) => Err(self.timeout(action, path, bound)),
+        match tasks::run(tasks::within(bound, work))? {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(e)) => Err(self.error(action, path, &e)),
+            None => Err(self.timeout(action, path, bound)),
         }
     }
 
@@ -149,10 +136,9 @@ impl Bucket {
     pub(super) fn create(&self, path: &Path, bytes: Bytes, bound: Duration) -> Result<Created> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let work = self.once.put_opts(path, PutPayload::from_bytes(bytes), options);
-        let bounded = async { tokio::time::timeout(bound, work).await };
-        Ok(match runtime()?.block_on(bounded) {
-            Ok(Ok(_)) => Created::Yes,
-            Ok(Err(e)) => {
+        Ok(match tasks::run(tasks::within(bound, work))? {
+            Some(Ok(_)) => Created::Yes,
+            Some(Err(e)) => {
                 let ours = self.error("create", path, &e);
                 match e {
                     object_store::Error::PermissionDenied { .. }
@@ -163,7 +149,7 @@ impl Bucket {
                     _ => Created::Unsure(ours),
                 }
             }
-            Err(_) => Created::Unsure(self.timeout("create", path, bound)),
+            None => Created::Unsure(self.timeout("create", path, bound)),
         })
     }
 
@@ -194,11 +180,13 @@ impl Bucket {
     /// An object's bytes in `range`, as far as it goes, and its whole size. An object that ends before the range begins
     /// gives no bytes.
     pub(super) fn get(&self, path: &Path, range: Range<u64>, bound: Duration) -> Result<(Bytes, u64)> {
-        let started = Instant::now();
+        let started = sync::now();
         match self.run("read", path, bound, get(self.store.clone(), path.clone(), range.clone())) {
             Err(e) if !e.is_not_found() && range.start > 0 => {
                 // Stores answer a range behind the end with an error, each with one of its own.
-                let size = self.head(path, bound.saturating_sub(started.elapsed()))?.size;
+                let size = self
+                    .head(path, bound.saturating_sub(sync::now().saturating_duration_since(started)))?
+                    .size;
                 if size <= range.start { Ok((Bytes::new(), size)) } else { Err(e) }
             }
             other => other,
@@ -210,15 +198,15 @@ impl Bucket {
         self: &Arc<Self>,
         path: Path,
         range: Range<u64>,
-    ) -> Result<tokio::task::JoinHandle<Result<(Bytes, u64)>>> {
+    ) -> Result<Task<Result<(Bytes, u64)>>> {
         let bucket = self.clone();
-        Ok(runtime()?.spawn(async move {
+        tasks::begin(async move {
             let work = get(bucket.store.clone(), path.clone(), range);
-            match tokio::time::timeout(PATIENCE, work).await {
-                Ok(result) => result.map_err(|e| bucket.error("read", &path, &e)),
-                Err(_) => Err(bucket.timeout("read", &path, PATIENCE)),
+            match tasks::within(PATIENCE, work).await {
+                Some(result) => result.map_err(|e| bucket.error("read", &path, &e)),
+                None => Err(bucket.timeout("read", &path, PATIENCE)),
             }
-        }))
+        })
     }
 
     pub(super) fn head(&self, path: &Path, bound: Duration) -> Result<ObjectMeta> {
@@ -229,7 +217,7 @@ impl Bucket {
     pub(super) fn small(&self, path: &Path) -> Result<Option<Bytes>> {
         {
             let small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((bytes, _)) = small.get(path).filter(|(_, at)| at.elapsed() < SMALL_KEPT) {
+            if let Some((bytes, _)) = small.get(path).filter(|(_, at)| is_recent(*at)) {
                 return Ok(bytes.clone());
             }
         }
@@ -239,8 +227,8 @@ impl Bucket {
             Err(e) => return Err(e),
         };
         let mut small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
-        small.retain(|_, (_, at)| at.elapsed() < SMALL_KEPT);
-        small.insert(path.clone(), (found.clone(), Instant::now()));
+        small.retain(|_, (_, at)| is_recent(*at));
+        small.insert(path.clone(), (found.clone(), sync::now()));
         Ok(found)
     }
 
@@ -279,6 +267,10 @@ impl Bucket {
         };
         self.run("delete", &first, PATIENCE * 4, work)
     }
+}
+
+fn is_recent(at: Instant) -> bool {
+    sync::now().saturating_duration_since(at) < SMALL_KEPT
 }
 
 async fn get(

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
@@ -13,6 +13,8 @@ use object_store::{
         HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
     },
 };
+
+use crate::{planted::planted, sync};
 
 /// What the store last said the time was, in seconds since 1970, and when it said so.
 #[derive(Debug, Default)]
@@ -24,9 +26,11 @@ impl StoreClock {
     /// Seconds since 1970 by the store's clock; by ours until it has said something.
     pub(super) fn now(&self) -> i64 {
         let said = *self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        match said {
-            Some((at, when)) => at.saturating_add_unsigned(when.elapsed().as_secs()),
-            None => SystemTime::now()
+        match said.filter(|_| !planted!(OwnClock)) {
+            Some((at, when)) => {
+                at.saturating_add_unsigned(sync::now().saturating_duration_since(when).as_secs())
+            }
+            None => sync::time_of_day()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX)),
         }
@@ -37,8 +41,9 @@ impl StoreClock {
         Duration::from_secs(u64::try_from(self.now().saturating_sub(then)).unwrap_or(0))
     }
 
-    fn note(&self, seconds: i64) {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((seconds, Instant::now()));
+    /// Takes in what an answer said.
+    pub(super) fn note(&self, seconds: i64) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((seconds, sync::now()));
     }
 }
 

@@ -15,9 +15,11 @@ use std::{
 
 use bytes::Bytes;
 use object_store::path::Path;
-use tokio::task::JoinHandle;
 
-use super::bucket::{Bucket, PATIENCE, runtime};
+use super::{
+    bucket::{Bucket, PATIENCE},
+    tasks::{self, Task},
+};
 use crate::{
     error::Result,
     storage::{
@@ -52,7 +54,7 @@ impl Mark {
 pub(super) struct Held {
     bucket: Arc<Bucket>,
     pub(super) mark: Arc<Mark>,
-    task: JoinHandle<()>,
+    task: Task<()>,
     /// Marks of those whose log this was: removed when it is ours.
     others: Vec<Path>,
 }
@@ -77,10 +79,10 @@ impl Held {
         });
         let (theirs, store) = (mark.clone(), bucket.store.clone());
         let name = bucket.shown(&path);
-        let task = runtime()?.spawn(async move {
+        let task = tasks::begin(async move {
             use object_store::{ObjectStoreExt, PutPayload};
             loop {
-                tokio::time::sleep(every).await;
+                tasks::sleep(every).await;
                 let began = Since::now();
                 if overdue.is_some_and(|limit| theirs.age() > limit) {
                     theirs.removed.store(true, Ordering::Release);
@@ -95,19 +97,19 @@ impl Held {
                     }
                     store.put(&theirs.path, PutPayload::from_bytes(text.clone())).await
                 };
-                match tokio::time::timeout(every.max(Duration::from_secs(5)), renewal).await {
-                    Ok(Ok(_)) => *theirs.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began,
-                    Ok(Err(object_store::Error::NotFound { .. })) if overdue.is_none() => {
+                match tasks::within(every.max(Duration::from_secs(5)), renewal).await {
+                    Some(Ok(_)) => *theirs.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began,
+                    Some(Err(object_store::Error::NotFound { .. })) if overdue.is_none() => {
                         theirs.removed.store(true, Ordering::Release);
                         log::warn!("the mark {name} was removed: another driver has taken this log over");
                         return;
                     }
                     // It is tried again; if it stays so, the mark is overdue.
-                    Ok(Err(e)) => log::debug!("cannot renew {name}: {e}"),
-                    Err(_) => log::debug!("cannot renew {name} in time"),
+                    Some(Err(e)) => log::debug!("cannot renew {name}: {e}"),
+                    None => log::debug!("cannot renew {name} in time"),
                 }
             }
-        });
+        })?;
         Ok(Held { bucket: bucket.clone(), mark, task, others })
     }
 }

@@ -15,17 +15,19 @@
 mod bucket;
 mod clock;
 mod connect;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod far;
 mod marks;
 mod segments;
 mod settle;
 #[cfg(test)]
 pub(crate) mod sim;
+mod tasks;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -44,6 +46,7 @@ use crate::{
     error::{Error, Result},
     location::{Remote, StoreProperties},
     options::{Options, Takeover},
+    sync,
 };
 
 const ID: &str = "ferrowal.id";
@@ -208,16 +211,16 @@ impl ObjectHome {
     }
 
     fn await_drivers(&self, wait: Duration) -> Result<Vec<Path>> {
-        let began = Instant::now();
+        let began = sync::now();
         loop {
             let (live, all) = self.live_drivers(None)?;
             let Some((_, mark)) = live.first() else { return Ok(all) };
-            let waited = began.elapsed();
+            let waited = sync::now().saturating_duration_since(began);
             if waited >= wait {
                 return Err(self.locked(mark, waited)?);
             }
             // Nobody tells when a mark grows old.
-            thread::sleep(LOOK.min(self.inner.times.driver_renewed).min(wait - waited));
+            sync::pause(LOOK.min(self.inner.times.driver_renewed).min(wait - waited));
         }
     }
 
@@ -234,7 +237,7 @@ impl ObjectHome {
         let force = self.inner.takeover == Takeover::Force;
         let others = if force { self.live_drivers(None)?.1 } else { self.await_drivers(wait)? };
         let alive = self.inner.below(Which::Driver).join("alive");
-        let ours = alive.join(Uuid::new_v4().to_string());
+        let ours = alive.join(sync::new_uuid().to_string());
         let held = Held::new(&bucket, ours.clone(), self.inner.times.driver_renewed, None, others)?;
         // Another may have begun at the same time: the older mark stays, the other one waits for its turn no longer.
         if !force {
@@ -285,7 +288,7 @@ impl Home for ObjectHome {
             return Ok(id);
         }
         self.race()?;
-        let id = Uuid::new_v4();
+        let id = sync::new_uuid();
         let body = Bytes::from(format!("{id}\n"));
         match settle::create(self.bucket()?.as_ref(), &self.inner.path(ID), &body, PATIENCE)? {
             Settled::Ours => Ok(id),

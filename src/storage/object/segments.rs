@@ -9,26 +9,27 @@ use std::{
     io::IoSlice,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use object_store::path::Path;
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::{
     Inner,
-    bucket::{PATIENCE, runtime},
+    bucket::PATIENCE,
     settle::{self, Settled},
+    tasks::Task,
 };
 use crate::{
     error::{Error, Result},
     format::{BLOCK, decode_header},
+    planted::planted,
     storage::{
         Barrier, Header, Listed, SegmentRead, SegmentWrite, Space, Storage, Traits, Which, times::Since,
     },
+    sync,
 };
 
 /// Groups of a receiver writer that may be on their way at once. A driver's go one by one: its ids are its fence.
@@ -71,7 +72,7 @@ pub(super) struct ObjectStorage {
     prefix: Path,
     /// What the last listing said of sizes, and of times of creation (seconds since 1970 by the store's clock).
     listed: Mutex<HashMap<u64, (u64, i64)>>,
-    ahead: Mutex<HashMap<u64, JoinHandle<Fetched>>>,
+    ahead: Mutex<HashMap<u64, Task<Fetched>>>,
 }
 
 fn name(id: u64) -> String {
@@ -139,6 +140,9 @@ impl ObjectStorage {
     /// Whether nobody can think that this writer is gone.
     fn not_gone(&self) -> Result<()> {
         let Some(mark) = self.inner.mark(self.which) else { return Ok(()) };
+        if planted!(IgnoreOwnMark) {
+            return Ok(());
+        }
         if mark.is_removed() {
             return Err(self.fenced("its mark was removed, or was not renewed in time".into()));
         }
@@ -158,7 +162,8 @@ impl ObjectStorage {
         self.not_gone()?;
         let lasting = self.lasting();
         let since = *locked(&lasting.confirmed);
-        if self.which == Which::Driver && since.is_none_or(|s| s.elapsed() > overdue) {
+        let long = since.is_none_or(|s| s.elapsed() > overdue) && !planted!(NoLookAfterPause);
+        if self.which == Which::Driver && long {
             // So long a pause that even a fence may have been made, used, and cleaned meanwhile.
             let bucket = self.inner.bucket()?;
             let newer = bucket.list_after(&self.prefix, &self.path(id))?;
@@ -190,7 +195,7 @@ impl ObjectStorage {
         match written {
             Ok(()) => self.still_ours(id, header),
             Err(e) => {
-                if !matches!(e, Error::Fenced { .. }) {
+                if !matches!(e, Error::Fenced { .. }) && !planted!(PassUnsettled) {
                     locked(&lasting.unsettled).insert(id, header.clone());
                 }
                 Err(e)
@@ -218,10 +223,7 @@ impl ObjectStorage {
     fn first(&self, id: u64) -> Fetched {
         let begun = locked(&self.ahead).remove(&id);
         if let Some(begun) = begun {
-            return match runtime()?.block_on(begun) {
-                Ok(result) => result,
-                Err(_) => Err(Error::Internal("a task that read ahead panicked".into())),
-            };
+            return begun.wait()?;
         }
         self.inner.bucket()?.get(&self.path(id), 0..FIRST, PATIENCE)
     }
@@ -251,20 +253,20 @@ impl Storage for ObjectStorage {
 
     fn list(&self) -> Result<Vec<Listed>> {
         let newest = *locked(&self.lasting().newest);
-        let began = Instant::now();
+        let began = sync::now();
         loop {
             let listed = self.list_once()?;
             // Some stores list what was there a moment ago. What we know to be there must be in it.
-            if listed.last().map_or(0, |l| l.id) >= newest {
+            if listed.last().map_or(0, |l| l.id) >= newest || planted!(TrustOldListing) {
                 return Ok(listed);
             }
-            if began.elapsed() > PATIENCE {
+            if sync::now().saturating_duration_since(began) > PATIENCE {
                 return Err(Error::Missing {
                     what: format!("segment {newest}, which was written, in the listing of {}", self.place()),
                     hint: "the store lists what was there before, or somebody deletes from the log".into(),
                 });
             }
-            thread::sleep(STALE);
+            sync::pause(STALE);
         }
     }
 
@@ -281,6 +283,9 @@ impl Storage for ObjectStorage {
     fn fence(&self, id: u64, _: Space, header: &Header<'_>) -> Result<Option<Box<dyn SegmentWrite>>> {
         let bucket = self.inner.bucket()?;
         let body: Bytes = header(false).into();
+        if planted!(FenceOverwrites) {
+            bucket.delete(vec![self.path(id)])?;
+        }
         match settle::create(&bucket, &self.path(id), &body, self.inner.write_timeout.max(PATIENCE))? {
             Settled::Ours => {
                 let lasting = self.lasting();
@@ -351,7 +356,7 @@ impl Storage for ObjectStorage {
         if wanted.iter().any(|id| !locked(&self.listed).contains_key(id)) {
             self.list()?;
         }
-        let gone = self.inner.times.gone;
+        let gone = if planted!(DeleteYoung) { Duration::ZERO } else { self.inner.times.gone };
         let listed = locked(&self.listed).clone();
         // Whoever was paused for so long looks before it answers, so a name may be free again only then.
         let (old, young): (Vec<u64>, Vec<u64>) = wanted

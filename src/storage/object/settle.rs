@@ -5,16 +5,17 @@
 //! that is busy says so of what does not exist. So the object is read back: if it is what we sent, we made it; if it is
 //! another, somebody else did; if there is none, the very same name is tried again, until the time is up.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::path::Path;
 
 use super::bucket::{Bucket, Created};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    planted::planted,
+    sync,
+};
 
 /// Bytes that tell one object of ours from another: a segment's header, and its group's.
 const HEAD: u64 = 8192;
@@ -38,8 +39,8 @@ pub(super) enum Settled {
 /// # Errors
 /// The store's last answer. The object may still come to be there.
 pub(super) fn create(bucket: &Bucket, path: &Path, body: &Bytes, bound: Duration) -> Result<Settled> {
-    let until = Instant::now() + bound;
-    let left = || until.saturating_duration_since(Instant::now()).max(LEAST);
+    let until = sync::now() + bound;
+    let left = || until.saturating_duration_since(sync::now()).max(LEAST);
     let mut pause = PAUSE;
     loop {
         let attempt = bucket.create(path, body.clone(), left())?;
@@ -48,21 +49,28 @@ pub(super) fn create(bucket: &Bucket, path: &Path, body: &Bytes, bound: Duration
             Created::Refused(error) => return Err(error),
             Created::Unsure(error) => error,
         };
+        if planted!(UnsureIsDone) {
+            return Ok(Settled::Ours);
+        }
         log::debug!("{last}; looking whether it is there");
         match bucket.get(path, 0..HEAD, left()) {
             Ok((found, size)) => {
                 let sent = body.slice(..body.len().min(HEAD as usize));
                 let ours = found == sent && size == body.len() as u64;
-                return Ok(if ours { Settled::Ours } else { Settled::Theirs(found) });
+                return Ok(if ours || planted!(TheirsIsOurs) {
+                    Settled::Ours
+                } else {
+                    Settled::Theirs(found)
+                });
             }
             Err(e) if e.is_not_found() => {}
             Err(e) => last = e,
         }
-        if Instant::now() + pause >= until {
+        if sync::now() + pause >= until {
             return Err(last);
         }
         // Between attempts of a bounded number; whoever waits for the record waits for this.
-        thread::sleep(pause);
+        sync::pause(pause);
         pause = (pause * 2).min(LONGEST);
     }
 }
@@ -79,7 +87,7 @@ const CREATORS: usize = 12;
 pub(super) fn race(bucket: &Bucket, below: &Path) -> Result<()> {
     let mut made = Vec::new();
     let result = (0..ROUNDS).try_for_each(|round| {
-        let path = below.clone().join(format!("{}-{round}", uuid::Uuid::new_v4().simple()));
+        let path = below.clone().join(format!("{}-{round}", sync::new_uuid().simple()));
         made.push(path.clone());
         race_once(bucket, &path)
     });

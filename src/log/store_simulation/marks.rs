@@ -1,0 +1,244 @@
+//! Marks, where clocks differ, processes are paused for long, and the store is slow: in simulated time.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Far, options};
+use crate::{
+    Error, Log, Options, Role, Takeover,
+    turns::{self, spawn_in},
+};
+
+const HOUR: i64 = 3600;
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A run that must go well.
+fn run(work: impl FnOnce(Far) + Send + 'static) {
+    turns::run(1, None, move || work(Far::new())).unwrap();
+}
+
+/// A log as that process has it.
+fn open_with(far: &Far, process: usize, options: Options) -> Arc<Log> {
+    let home = Arc::new(far.home(process, &options));
+    Arc::new(Log::open_in(options, home).unwrap())
+}
+
+fn polite(role: Role) -> Options {
+    Options { takeover: Takeover::Refuse, lock_wait: Duration::ZERO, ..options(role) }
+}
+
+/// Lets that process do something, and waits for it.
+fn within<T: Send + 'static>(process: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (told, tell) = std::sync::mpsc::channel();
+    let thread = spawn_in(process, "a call".into(), move || drop(told.send(work()))).unwrap();
+    thread.join();
+    tell.recv().unwrap()
+}
+
+fn append(process: usize, log: &Arc<Log>, text: &'static str) -> crate::Result<crate::RecordHandle> {
+    let log = log.clone();
+    within(process, move || log.append(text.as_bytes(), 1))
+}
+
+fn all(process: usize, log: &Arc<Log>) -> Vec<String> {
+    let log = log.clone();
+    within(process, move || {
+        log.scan().unwrap().map(|r| String::from_utf8(r.unwrap().to_vec()).unwrap()).collect()
+    })
+}
+
+fn close(process: usize, log: Arc<Log>) {
+    within(process, move || drop(log));
+}
+
+#[test]
+fn a_live_driver_is_waited_for_whatever_the_clocks_say() {
+    for (store, first, second) in [
+        (0, 0, 0),
+        (0, -5 * HOUR, 5 * HOUR),
+        (0, 5 * HOUR, -5 * HOUR),
+        (7 * HOUR, 0, -HOUR),
+        (-7 * HOUR, HOUR, 0),
+    ] {
+        run(move |far| {
+            far.set_skew(store);
+            turns::set_skew(1, first);
+            turns::set_skew(2, second);
+            let one = open_with(&far, 1, polite(Role::Driver));
+            append(1, &one, "one").unwrap();
+            // Much longer than a mark lives: it is renewed.
+            turns::pause(secs(100));
+            let two = open_with(&far, 2, polite(Role::Driver));
+            assert_eq!(all(2, &two), ["one"]);
+            let error = append(2, &two, "two").unwrap_err();
+            assert!(matches!(error, Error::Locked { .. }), "{error}");
+            append(1, &one, "still").unwrap();
+            close(1, one);
+            append(2, &two, "two").unwrap();
+            assert_eq!(all(2, &two), ["one", "still", "two"]);
+            close(2, two);
+        });
+    }
+}
+
+#[test]
+fn a_dead_driver_is_replaced_after_twenty_seconds_whatever_the_clocks_say() {
+    for (store, second) in [(0, 0), (0, 6 * HOUR), (0, -6 * HOUR), (9 * HOUR, 0), (-9 * HOUR, 0)] {
+        run(move |far| {
+            far.set_skew(store);
+            turns::set_skew(2, second);
+            let one = open_with(&far, 1, polite(Role::Driver));
+            append(1, &one, "one").unwrap();
+            far.sever(1);
+            turns::stop(1, None);
+            let two = open_with(&far, 2, Options { lock_wait: secs(40), ..polite(Role::Driver) });
+            assert_eq!(all(2, &two), ["one"]);
+            let began = turns::elapsed();
+            append(2, &two, "two").unwrap();
+            let waited = Duration::from_nanos(turns::elapsed() - began);
+            assert!(waited > secs(10) && waited < secs(30), "it waited {waited:?}");
+            turns::go_on(1);
+            close(1, one);
+            close(2, two);
+        });
+    }
+}
+
+#[test]
+fn a_driver_that_slept_for_an_hour_is_fenced_before_it_says_anything() {
+    run(|far| {
+        let one = open_with(&far, 1, polite(Role::Driver));
+        append(1, &one, "one").unwrap();
+        turns::stop(1, None);
+        turns::pause(secs(3600));
+        let two = open_with(&far, 2, polite(Role::Driver));
+        assert_eq!(all(2, &two), ["one"]);
+        append(2, &two, "two").unwrap();
+        turns::go_on(1);
+        for _ in 0..2 {
+            assert!(matches!(append(1, &one, "late").unwrap_err(), Error::Fenced { .. }));
+        }
+        assert_eq!(all(2, &two), ["one", "two"]);
+        close(1, one);
+        close(2, two);
+    });
+}
+
+#[test]
+fn a_driver_that_slept_for_an_hour_and_was_not_replaced_goes_on() {
+    run(|far| {
+        let one = open_with(&far, 1, polite(Role::Driver));
+        append(1, &one, "one").unwrap();
+        turns::stop(1, Some(secs(3600)));
+        turns::pause(secs(3601));
+        append(1, &one, "awake").unwrap();
+        assert_eq!(all(1, &one), ["one", "awake"]);
+        // It is alive again, and seen to be.
+        turns::pause(secs(10));
+        let two = open_with(&far, 2, polite(Role::Driver));
+        assert!(matches!(append(2, &two, "two").unwrap_err(), Error::Locked { .. }));
+        close(1, one);
+        close(2, two);
+    });
+}
+
+#[test]
+fn a_receiver_that_slept_begins_anew_once_others_may_think_that_it_is_gone() {
+    for (asleep, anew) in [(30, false), (240, false), (400, true), (900, true)] {
+        run(move |far| {
+            let log = open_with(&far, 1, options(Role::Receivers));
+            let before = append(1, &log, "before").unwrap();
+            turns::stop(1, Some(secs(asleep)));
+            turns::pause(secs(asleep) + Duration::from_millis(1));
+            let after = append(1, &log, "after").unwrap();
+            assert_eq!(before.writer != after.writer, anew, "after {asleep} s");
+            let found = all(1, &log);
+            assert!(found.contains(&"before".into()) && found.contains(&"after".into()), "{found:?}");
+            close(1, log);
+        });
+    }
+}
+
+#[test]
+fn a_receiver_lives_on_while_its_clock_goes_back_and_others_are_ahead() {
+    run(|far| {
+        let log = open_with(&far, 1, options(Role::Receivers));
+        let before = append(1, &log, "before").unwrap();
+        turns::set_skew(2, 30 * HOUR);
+        let other = open_with(&far, 2, options(Role::Receivers));
+        append(2, &other, "other").unwrap();
+        turns::set_skew(1, -3 * HOUR);
+        turns::pause(secs(700));
+        // Its mark is new by the store's clock: nobody cleans after it, whatever the other's own clock says.
+        let theirs = other.clone();
+        within(2, move || theirs.clean(1_000, true)).unwrap();
+        turns::pause(secs(120));
+        let after = append(1, &log, "after").unwrap();
+        assert_eq!(before.writer, after.writer, "a clock that goes back is no reason to begin anew");
+        close(1, log);
+        close(2, other);
+    });
+}
+
+/// A clock that jumps ahead looks like a machine that was asleep.
+#[test]
+fn a_receiver_whose_clock_jumps_ahead_begins_anew_and_loses_nothing() {
+    run(|far| {
+        let log = open_with(&far, 1, options(Role::Receivers));
+        let before = append(1, &log, "before").unwrap();
+        turns::set_skew(1, HOUR);
+        let after = append(1, &log, "after").unwrap();
+        assert_ne!(before.writer, after.writer);
+        let mut found = all(1, &log);
+        found.sort();
+        assert_eq!(found, ["after", "before"]);
+        close(1, log);
+    });
+}
+
+#[test]
+fn a_store_that_is_slow_for_a_minute_costs_errors_and_no_owner() {
+    run(|far| {
+        let one = open_with(&far, 1, Options { write_timeout: secs(3), ..polite(Role::Driver) });
+        append(1, &one, "one").unwrap();
+        // Every request takes longer than a write may: none is acknowledged, and none is lost track of.
+        far.slow_down(secs(12));
+        let began = turns::elapsed();
+        let error = append(1, &one, "slow").unwrap_err();
+        assert!(matches!(error, Error::Io { .. } | Error::Timeout { .. }), "{error}");
+        let waited = Duration::from_nanos(turns::elapsed() - began);
+        assert!(waited < secs(60), "it waited {waited:?}");
+        turns::pause(secs(60));
+        far.slow_down(Duration::ZERO);
+        turns::pause(secs(15));
+        append(1, &one, "after").unwrap();
+        let found = all(1, &one);
+        assert_eq!(
+            found,
+            ["one", "after"],
+            "what was refused does not come back once something was acknowledged"
+        );
+        let two = open_with(&far, 2, polite(Role::Driver));
+        assert!(matches!(append(2, &two, "two").unwrap_err(), Error::Locked { .. }));
+        close(1, one);
+        close(2, two);
+    });
+}
+
+#[test]
+fn a_receiver_whose_store_was_slow_for_a_minute_keeps_its_name() {
+    run(|far| {
+        let log = open_with(&far, 1, options(Role::Receivers));
+        let before = append(1, &log, "before").unwrap();
+        far.slow_down(secs(20));
+        turns::pause(secs(60));
+        far.slow_down(Duration::ZERO);
+        turns::pause(secs(1));
+        let after = append(1, &log, "after").unwrap();
+        assert_eq!(before.writer, after.writer);
+        assert_eq!(all(1, &log), ["before", "after"]);
+        close(1, log);
+    });
+}
