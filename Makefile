@@ -52,6 +52,7 @@ check-objects: setup-homes
 	tests/homes/with-store s3 cargo test --locked --test sharing -- --exact \
 	  receivers_write_side_by_side_and_read_each_other a_driver_waits_for_a_live_owner_and_then_says_who_it_is
 	tests/homes/with-store azure cargo test --locked --test log
+	tests/homes/with-store gcs cargo test --locked --test log
 
 .PHONY: check-spark-s3
 check-spark-s3: setup-homes
