@@ -370,6 +370,7 @@ fn open(far: &Far, ledger: &Ledger, role: Role, id: usize, force: bool) -> Arc<L
         let mut options = options(role);
         options.takeover = if force || attempt > 4 { Takeover::Force } else { Takeover::Refuse };
         let log = Arc::new(Log::open_in(options.clone(), Arc::new(far.home(id, &options))).expect("options"));
+        ledger.opens(id);
         if attempt == 12 {
             far.misbehave(Misdeeds::default());
             far.slow_down(Duration::ZERO);
@@ -479,6 +480,7 @@ fn clean_and_read(log: &Log, ledger: &Ledger, stop: &AtomicBool) {
             };
             let threshold = Ledger::time() - age as i64;
             ledger.clean(threshold);
+            eprintln!("T {:>9.3} clean below {threshold}", turns::elapsed() as f64 / 1e9);
             // What it answers is a matter of the store; that nothing goes which must stay is checked.
             drop(log.clean(threshold, turns::percent(20)));
         }

@@ -249,6 +249,7 @@ impl Far {
         .map(|(what, _)| what)
         .filter(|what| changes || matches!(*what, "lost requests" | "lost answers" | "refused requests"));
         if let Some(what) = deed {
+            eprintln!("T {:>9.3} process {} {what} create={create:?}", turns::elapsed() as f64 / 1e9, self.process);
             self.lock().note(what);
         }
         // Whoever hears nothing either waits until it gives up, or is told that the connection is gone.
@@ -273,7 +274,7 @@ impl Far {
                 let late = match turns::below(10) {
                     0..4 => turns::below(3_000),
                     4..9 => turns::below(90_000),
-                    _ => turns::below(700_000),
+                    _ => turns::below(500_000),
                 };
                 arrive(Duration::from_millis(late));
                 silence.await;
@@ -345,6 +346,7 @@ impl ObjectStore for Far {
                 return Err(exists(&ours));
             }
             let at = turns::elapsed_in_event();
+            eprintln!("T {:>9.3} PUT {ours} {} bytes", at as f64 / 1e9, bytes.len());
             contents.change(&ours, Some(Object { bytes: bytes.clone(), at }));
             Ok(PutResult { e_tag: None, version: None, extensions: Extensions::default() })
         })
@@ -392,6 +394,7 @@ impl ObjectStore for Far {
                 let deleted = far.send(Some(&path), move |contents| {
                     if contents.objects.contains_key(&ours) {
                         contents.note("objects deleted");
+                        eprintln!("T {:>9.3} DELETE {ours}", turns::elapsed_in_event() as f64 / 1e9);
                         contents.change(&ours, None);
                     }
                     Ok(())
