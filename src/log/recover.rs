@@ -1,6 +1,6 @@
 //! Opening a log for writing: decide by policy, keep damaged bytes aside, fix the length of what earlier writers left.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -69,7 +69,13 @@ pub(crate) fn raise(storage: &dyn Storage, log: Uuid, writer: Uuid, coding: Codi
         let pad = storage.traits().pad;
         let header =
             SegmentHeader::new(&place, generation, epoch, super::wall_clock(), pad, past).coded(coding);
-        let space = Space { wish: 1 << 20, least: 0, how: Preallocate::Reserved, urgent: true };
+        let space = Space {
+            wish: 1 << 20,
+            least: 0,
+            how: Preallocate::Reserved,
+            within: Duration::ZERO,
+            urgent: true,
+        };
         match storage.fence(id, space, &|recycled| header.recycled(recycled).encode()) {
             Ok(segment) => return Ok(Fence { id, epoch, segment }),
             Err(e) if e.is_exists() => last = Some(e),

@@ -125,7 +125,8 @@ pub(crate) enum Barrier {
 /// How a segment's space is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Preallocate {
-    /// Written with zeros, so that a later barrier moves no metadata. The size is a wish: a nearly full volume gives less.
+    /// Written with zeros, so that a later barrier moves no metadata, as far as there is time for it. The size is a wish: a
+    /// nearly full volume gives less.
     Zeroed,
     /// Reserved without being written: for one record of exactly this size.
     Reserved,
@@ -139,6 +140,8 @@ pub(crate) struct Space {
     /// and not fewer than these.
     pub(crate) least: u64,
     pub(crate) how: Preallocate,
+    /// When it will be needed, as far as is known.
+    pub(crate) within: Duration,
     /// Whether somebody waits for it: then the reserve may be used.
     pub(crate) urgent: bool,
 }

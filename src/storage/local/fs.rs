@@ -6,6 +6,7 @@ use std::{
     num::NonZeroU64,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -143,15 +144,17 @@ pub(super) fn read_two_at(
     Ok(done + rest)
 }
 
-/// Writes zeros over all of a new file's `size` bytes, so that later overwrites move no metadata: fallocate alone
-/// leaves unwritten extents, whose first write costs a journal commit in every barrier.
+/// Writes zeros over a new file's `size` bytes, so that later overwrites move no metadata: fallocate alone leaves unwritten
+/// extents, whose first write costs a journal commit in every barrier. Over the first piece only, where all of them would
+/// take longer than `within`: the file must have its size already.
 ///
 /// Past the page cache where the file system allows it: the copies of the zeros there would take memory and processor time
 /// from those who write records meanwhile.
-pub(super) fn zero(file: &File, path: &Path, size: u64) -> Result<()> {
+pub(super) fn zero(file: &File, path: &Path, size: u64, within: Duration) -> Result<()> {
     let (memory, skip) = direct::aligned_zeros(ZEROS);
     let zeros = &memory[skip..skip + ZEROS];
     let direct = direct::open_direct(path).ok();
+    let began = Instant::now();
     let mut at = 0;
     while at < size {
         let n = (size - at).min(ZEROS as u64) as usize;
@@ -164,14 +167,20 @@ pub(super) fn zero(file: &File, path: &Path, size: u64) -> Result<()> {
             _ => write_at(file, path, at, &mut [IoSlice::new(piece)])?,
         }
         at += n as u64;
+        let pieces = u32::try_from(size / at).unwrap_or(u32::MAX);
+        if began.elapsed().saturating_mul(pieces) > within {
+            break;
+        }
     }
     Ok(())
 }
 
 /// Reserves space without writing it. A file system that cannot is fine: then a full disk shows at the write.
-pub(super) fn reserve(file: &File, path: &Path, size: u64) -> Result<()> {
+/// Whether it could.
+pub(super) fn reserve(file: &File, path: &Path, size: u64) -> Result<bool> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
-        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
         Err(e) => Err(Error::io("reserve space for", path.display(), e.into())),
     }
 }
@@ -309,5 +318,19 @@ mod tests {
         let file = tempfile::NamedTempFile::new_in(dir).unwrap();
         assert!(!writes_past_the_cache(file.path()));
         assert!(!writes_past_the_cache(&dir.join("not there")));
+    }
+
+    #[test]
+    fn zeros_are_left_out_that_would_come_too_late() {
+        let file = tempfile::NamedTempFile::new_in(".").unwrap();
+        let size = 4 * ZEROS as u64;
+        for (within, written) in [(Duration::ZERO, ZEROS as u64), (Duration::MAX, size)] {
+            file.as_file().set_len(0).unwrap();
+            file.as_file().set_len(size).unwrap();
+            zero(file.as_file(), file.path(), size, within).unwrap();
+            file.as_file().sync_all().unwrap();
+            let meta = file.as_file().metadata().unwrap();
+            assert_eq!((meta.blocks() * 512, meta.len()), (written, size), "{within:?}");
+        }
     }
 }
