@@ -321,6 +321,8 @@ fn an_encrypted_log_is_checked_and_copied_without_its_key_and_shown_with_it() {
         .unwrap();
     let (d, c, k) = (dir.to_str().unwrap(), copy.to_str().unwrap(), key.to_str().unwrap());
     assert_eq!(tool(&["verify", d]).status.code(), Some(1));
+    let segments = text(&tool(&["inspect", "-s", d]));
+    assert!(segments.contains(&format!("zstd, key {id}")), "{segments}");
     assert_eq!(tool(&["salvage", d, c]).status.code(), Some(0));
     assert_eq!(tool(&["verify", c]).status.code(), Some(0));
     for command in ["dump", "tail"] {
