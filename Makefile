@@ -12,6 +12,7 @@ help:
 	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
+	@echo 'make soak-processes   a Spark application whose processes are killed with -9, LOOPS (200) times'
 	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make loom; make deny: see CONTRIBUTING.md'
 	@echo 'make format  formats the Rust code'
 	@echo 'make clean   removes what was built'
@@ -86,6 +87,12 @@ loom:
 soak:
 	FERROWAL_MINUTES=$(or $(MINUTES),60) $(if $(THREADS),FERROWAL_THREADS=$(THREADS)) \
 	  cargo test --locked --release --no-default-features --lib whatever_a_power_cut -- --nocapture
+
+# One Spark application, killed -9 LOOPS times (200): all of it, its driver, the executor with a receiver; garbage is
+# appended to its files between.
+.PHONY: soak-processes
+soak-processes: setup-tools
+	$(GRADLE) sparkTest35 -Ptests='.*SparkKillsTest' -Ploops=$(or $(LOOPS),200)
 
 .PHONY: setup-homes
 setup-homes:

@@ -185,6 +185,12 @@ public final class Child implements AutoCloseable {
         exit(Duration.ofSeconds(30));
     }
 
+    /** kill -9 of this process and none that it has started; waits until it is gone. */
+    public void killAlone() {
+        process.toHandle().destroyForcibly();
+        exit(Duration.ofSeconds(30));
+    }
+
     /** Ends its standard input. */
     public void endInput() {
         try {
