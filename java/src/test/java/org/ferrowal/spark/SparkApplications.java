@@ -6,9 +6,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -16,6 +17,7 @@ import java.util.Map;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.ferrowal.Child;
@@ -25,6 +27,8 @@ import org.junit.jupiter.api.io.TempDir;
 /** Tests that start Spark applications ({@link App}) by spark-submit, kill them, and count what they keep. */
 abstract class SparkApplications {
     static final Duration BOUND = Duration.ofSeconds(120);
+
+    private static final AtomicInteger EXECUTORS = new AtomicInteger();
 
     @TempDir
     Path temp;
@@ -39,8 +43,27 @@ abstract class SparkApplications {
         System.out.println("seed of the next Spark application: " + seed);
     }
 
-    Child submit(String master, Map<String, String> confs, String... arguments) {
+    /** Starts an application. The last one with this directory must have ended, by whatever death. */
+    Child submit(String master, Map<String, String> confs, String... arguments) throws IOException {
+        try (Stream<Path> files = Files.list(temp)) {
+            for (Path file : files.filter(f -> f.getFileName().toString().matches("processed|acknowledged-.*"))
+                    .collect(Collectors.toList())) {
+                cutPartialLine(file);
+            }
+        }
         return Submission.of(temp, master, confs, arguments);
+    }
+
+    /** What a kill has cut: the next process begins with a line of its own. */
+    private static void cutPartialLine(Path file) throws IOException {
+        byte[] bytes = Files.readAllBytes(file);
+        int end = bytes.length;
+        while (end > 0 && bytes[end - 1] != '\n') {
+            end--;
+        }
+        if (end < bytes.length) {
+            Files.write(file, Arrays.copyOf(bytes, end));
+        }
     }
 
     static String[] store() {
@@ -134,16 +157,28 @@ abstract class SparkApplications {
         return executors;
     }
 
-    /** Puts what the executors printed where the build searches for the JVM's warnings. */
+    /** Puts what the executors printed where the build searches for the JVM's warnings. None may run. */
     void keepExecutorOutput() throws IOException {
         Path work = Path.of(System.getProperty("ferrowal.test.sparkHome"), "work");
         Path output = Path.of(System.getProperty("ferrowal.test.output"));
-        int kept = 0;
+        List<Path> printed;
         try (Stream<Path> files = Files.walk(work)) {
-            for (Path file : files.filter(f -> f.getFileName().toString().equals("stdout")).collect(Collectors.toList())) {
-                Files.copy(file, output.resolve("executor-" + kept++ + ".out"), StandardCopyOption.REPLACE_EXISTING);
+            printed = files.filter(f -> f.getFileName().toString().equals("stdout")).collect(Collectors.toList());
+        }
+        assertTrue(!printed.isEmpty(), "no executor printed to " + work);
+        for (Path file : printed) {
+            Files.move(file, output.resolve("executor-" + EXECUTORS.incrementAndGet() + ".out"));
+        }
+        // Each executor has a copy of the jar in there.
+        delete(work);
+    }
+
+    /** Removes a directory and all that is in it. */
+    static void delete(Path dir) throws IOException {
+        try (Stream<Path> files = Files.walk(dir)) {
+            for (Path file : files.sorted(Comparator.reverseOrder()).collect(Collectors.toList())) {
+                Files.delete(file);
             }
         }
-        assertTrue(kept > 0, "no executor printed to " + work);
     }
 }
