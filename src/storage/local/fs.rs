@@ -202,6 +202,35 @@ pub(super) fn replace_small(path: &Path, bytes: &[u8]) -> Result<()> {
     written.and_then(|()| sync_parent(path))
 }
 
+/// Gives the name of `file` to another, of its first `length` bytes and `tail`, in one step and durably.
+pub(super) fn replace_by_head(path: &Path, file: &File, length: u64, tail: &[u8]) -> Result<()> {
+    const PIECE: u64 = 1 << 20;
+    let temp = path.with_extension("tmp");
+    if temp.exists() {
+        remove_quietly(&temp);
+    }
+    let made = create_new(&temp)?;
+    let copy = || {
+        let mut at = 0;
+        while at < length {
+            let mut piece = vec![0; PIECE.min(length - at) as usize];
+            if read_at(file, path, at, &mut piece)? < piece.len() {
+                return Err(Error::io("read", path.display(), io::ErrorKind::UnexpectedEof.into()));
+            }
+            write_at(&made, &temp, at, &mut [IoSlice::new(&piece)])?;
+            at += piece.len() as u64;
+        }
+        write_at(&made, &temp, length, &mut [IoSlice::new(tail)])?;
+        sync_data(&made, &temp)?;
+        fs::rename(&temp, path).map_err(|e| Error::io("name", path.display(), e))
+    };
+    let copied = copy();
+    if copied.is_err() {
+        remove_quietly(&temp);
+    }
+    copied.and_then(|()| sync_parent(path))
+}
+
 /// The bytes of a small file; `None` if it is not there.
 pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
     const LIMIT: u64 = 1 << 20;
