@@ -208,6 +208,12 @@ pub(crate) trait Home: Send + Sync + Debug {
 
     /// Keeps a copy of `bytes` aside, durably, under the name `label`, unless there is one; gives the whole name.
     fn quarantine(&self, label: &str, bytes: &mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<String>;
+
+    /// The same for a segment as a whole, and without a copy: whatever [`Storage::seal`] or [`Storage::delete`] does to it
+    /// afterwards, its bytes stay under the other name. `None` where there is no such thing.
+    fn quarantine_whole(&self, _which: Which, _id: u64, _label: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
 }
 
 /// The segments of one writer.

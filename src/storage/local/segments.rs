@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::IoSlice,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -126,7 +127,7 @@ impl LocalStorage {
     }
 
     fn path(&self, id: u64) -> PathBuf {
-        self.dir.join(format!("{id:016}.seg"))
+        path_in(&self.dir, id)
     }
 
     fn reserve_path(&self) -> PathBuf {
@@ -333,6 +334,10 @@ impl Storage for LocalStorage {
     fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()> {
         let path = self.path(id);
         let file = fs::open_write(&path)?;
+        if fs::links(&file, &path)? > 1 {
+            // In quarantine, or in a backup: that one stays as it is.
+            return fs::replace_by_head(&path, &file, at, footer);
+        }
         fs::write_at(&file, &path, at, &mut [IoSlice::new(footer)])?;
         fs::sync_data(&file, &path)?;
         // Only now may the tail go: a crash before leaves a footer in the place of a group, which reads the same.
@@ -363,17 +368,19 @@ impl Storage for LocalStorage {
         let mut kept: Vec<(PathBuf, PathBuf)> = Vec::new();
         for id in ids {
             let path = self.path(*id);
-            let length = match std::fs::metadata(&path) {
-                Ok(m) => m.len(),
+            let (length, names) = match std::fs::metadata(&path) {
+                Ok(m) => (m.len(), m.nlink()),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(Error::io("look at", path.display(), e)),
             };
-            // The largest files are kept, as long as the volume has room for several; never one that is still read.
+            // The largest files are kept, as long as the volume has room for several; never one that is still read, or has
+            // a name in quarantine or in a backup, too.
             let smallest = spares.iter().enumerate().min_by_key(|(_, (_, l))| *l).map(|(i, (_, l))| (i, *l));
             let larger = spares.len() < most || smallest.is_some_and(|(_, l)| l < length);
             let free = fs::available(&self.dir)?;
             let room = length <= free / SHARE && spares.iter().map(|(_, l)| *l).sum::<u64>() <= free;
-            if larger && room && length <= largest && !self.reading.is_read(&path) {
+            let ours = names == 1 && !self.reading.is_read(&path);
+            if larger && room && length <= largest && ours {
                 if let (true, Some((i, _))) = (spares.len() >= most, smallest) {
                     let gone = spares.swap_remove(i).0;
                     match kept.iter().position(|(_, spare)| *spare == gone) {
@@ -504,6 +511,11 @@ fn remove(path: &Path) -> Result<()> {
 fn segment_id(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg")?;
     (digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
+}
+
+/// A segment's file.
+pub(super) fn path_in(dir: &Path, id: u64) -> PathBuf {
+    dir.join(format!("{id:016}.seg"))
 }
 
 /// Removes what a crash left unfinished in a writer's directory. Only under its lock.
