@@ -10,6 +10,7 @@ help:
 	@echo 'make check-homes   the same promises in HDFS and real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
+	@echo 'make site    the documents as a site; make check-site follows its links'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
 	@echo 'make soak-processes   a Spark application whose processes are killed with -9, in LOOPS (200) lives'
@@ -93,6 +94,15 @@ soak:
 .PHONY: soak-processes
 soak-processes: setup-tools
 	$(GRADLE) sparkTest$(or $(SPARK),35) -Ptests='.*SparkKillsTest' -Ploops=$(or $(LOOPS),200)
+
+# The documents as a site in build/site, with the API of both languages; check-site follows its links.
+.PHONY: site
+site: setup-homes
+	packaging/site
+
+.PHONY: check-site
+check-site: setup-homes
+	packaging/site --check
 
 .PHONY: setup-homes
 setup-homes:
