@@ -259,8 +259,7 @@ fn a_segment_whose_writer_died_while_he_made_it_is_no_damage() {
         log.append(b"acknowledged", 1).unwrap();
         log.close().unwrap();
         // Another driver begins to take over, and dies before its fence has a header.
-        let newest =
-            cluster.names("driver/").into_iter().filter(|n| n.ends_with(".seg")).next_back().unwrap();
+        let newest = cluster.names("driver/").into_iter().rfind(|n| n.ends_with(".seg")).unwrap();
         let newest: u64 = newest["driver/".len()..][..16].parse().unwrap();
         let torn = &header(Uuid::new_v4(), newest + 1)[..length];
         cluster.plant(&name(newest + 1), torn);
