@@ -56,6 +56,9 @@ pub(crate) struct Traits {
     pub(crate) deferred: bool,
     /// Whether no lock keeps an older writer from writing: then a driver raises a fence first ([`Storage::fence`]).
     pub(crate) fenced: bool,
+    /// Whether a segment may be there before its header is: then one that is shorter than a header holds nothing, and is no
+    /// damage. Its writer makes it at this moment, or died in the middle of that.
+    pub(crate) begins_empty: bool,
     /// Whether space is kept in reserve for a full volume ([`Storage::keep_reserve`]).
     pub(crate) reserve: bool,
     /// Whether a group without records follows after a silence.
@@ -77,6 +80,7 @@ impl Traits {
             most_group: u64::MAX,
             deferred: false,
             fenced: false,
+            begins_empty: false,
             reserve: true,
             idle_mark: true,
             collect_every: Duration::from_secs(10),
