@@ -203,6 +203,16 @@ bench-docs: bench-prepare
 
 BENCH = java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/bench/launch.args
 
+# The receivers' log in S3 and in HDFS, beside a bare PUT, a bare hsync, and Spark's own log in the same store: servers of this
+# machine, started here. Ten minutes, and 300 MB of libraries the first time. HOMES_ARGS='--rounds 3' makes it shorter.
+.PHONY: bench-homes
+bench-homes: setup-homes
+	$(GRADLE) --quiet benchHomesPrepare hdfsServers
+	tests/homes/with-store s3 sh -c 'cargo bench --locked --bench objects && $(BENCH_HOMES) homes $(HOMES_ARGS)'
+	tests/homes/with-store hdfs sh -c '$(BENCH_HOMES) homes $(HOMES_ARGS)'
+
+BENCH_HOMES = "$${JAVA_HOME:+$$JAVA_HOME/bin/}java" @build/bench/homes.args
+
 .PHONY: bench-prepare
 bench-prepare:
 	@./setup bench

@@ -34,13 +34,17 @@ public record SparkLog(String id, String title, boolean durable, String words, b
 
     /** The log itself, for what more can be done with one than {@link JvmLog.Appender} says. */
     public WriteAheadLog create(Path directory) {
+        return create(directory.toUri().toString(), HADOOP);
+    }
+
+    /** The same in any home, with Hadoop's keys for Spark's own. */
+    public WriteAheadLog create(String uri, Configuration hadoop) {
         SparkConf spark = new SparkConf(false).set("spark.master", "local[*]")
             .set("spark.streaming.receiver.writeAheadLog.enable", "true");
-        conf.forEach((key, value) -> spark.set(key, value.replace(DIRECTORY, directory.toUri().toString())));
+        conf.forEach((key, value) -> spark.set(key, value.replace(DIRECTORY, uri)));
         // The directory is for FileBasedWriteAheadLog; Spark gives a custom class the configuration only.
-        String uri = directory.toUri().toString();
-        return driver ? WriteAheadLogUtils.createLogForDriver(spark, uri, HADOOP)
-            : WriteAheadLogUtils.createLogForReceiver(spark, uri, HADOOP);
+        return driver ? WriteAheadLogUtils.createLogForDriver(spark, uri, hadoop)
+            : WriteAheadLogUtils.createLogForReceiver(spark, uri, hadoop);
     }
 
     /** The same row with other keys besides. */
