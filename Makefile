@@ -11,6 +11,7 @@ help:
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
 	@echo 'make site    the documents as a site; make check-site follows its links'
+	@echo 'make packages   the jars for every platform, with what belongs to a release; make check-packages, check-reproducible'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
 	@echo 'make soak-processes   a Spark application whose processes are killed with -9, in LOOPS (200) lives'
@@ -103,6 +104,24 @@ site: setup-homes
 .PHONY: check-site
 check-site: setup-homes
 	packaging/site --check
+
+# What is released: a jar with the native library for every platform, jars with one, sources, Javadoc, bill of materials and
+# licences. See docs/packages.md; what it wants comes from PyPI and crates.io below build/.
+.PHONY: packages
+packages: setup-homes
+	$(GRADLE) packages
+
+# The log's Rust tests on 64-bit ARM, under emulation, and on musl; its Java tests with the jars for x86_64 and ARM.
+.PHONY: check-packages
+check-packages: setup-homes
+	packaging/native --test linux-aarch_64
+	packaging/native --test linux_musl-x86_64
+	$(GRADLE) packageCheck-linux-x86_64 packageCheck-linux-aarch_64
+
+# Two builds in two directories give the same bytes.
+.PHONY: check-reproducible
+check-reproducible: setup-tools
+	packaging/reproducible
 
 .PHONY: setup-homes
 setup-homes:
