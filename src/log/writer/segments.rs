@@ -164,13 +164,18 @@ impl Segments {
         open.map(|s| s.base).min().unwrap_or(acked).min(acked)
     }
 
-    /// Number of the newest segment of this generation: one that this writer used, or that holds groups that count. Where
-    /// segments come into being with their first group (`deferred`), one that is surely there.
+    /// Whether a segment is surely there. Where segments come into being with their first group (`deferred`), that is when
+    /// one was acknowledged; all before it are there, too.
+    fn is_there(&self, segment: &Segment, deferred: bool) -> bool {
+        !deferred || segment.groups > 0 || segment.place.writer != self.writer
+    }
+
+    /// Number of the newest segment of this generation: one that this writer used, or that holds groups that count, and that
+    /// is surely there.
     pub(crate) fn newest_of_generation(&self, deferred: bool) -> u64 {
         let ours = |s: &&Segment| {
             let written = s.base > 0 || s.place.writer == self.writer;
-            let there = s.groups > 0 || s.place.writer != self.writer;
-            written && (there || !deferred)
+            written && self.is_there(s, deferred)
         };
         self.list.iter().rev().find(ours).map_or(0, |s| s.place.segment)
     }
@@ -307,10 +312,11 @@ impl Segments {
     }
 
     /// Marks what lies wholly below `threshold` for deletion, oldest first, and raises the low-water mark. The newest
-    /// segment always stays.
-    pub(crate) fn doom(&mut self, threshold: i64) -> bool {
+    /// segment that is surely there always stays: the mark names one that anybody can find.
+    pub(crate) fn doom(&mut self, threshold: i64, deferred: bool) -> bool {
         let mut any = false;
-        for i in 0..self.list.len().saturating_sub(1) {
+        let newest = self.list.iter().rposition(|s| self.is_there(s, deferred)).unwrap_or(0);
+        for i in 0..newest {
             let next_id = self.list[i + 1].place.segment;
             let segment = &mut self.list[i];
             let done = matches!(segment.state, State::Sealed | State::Poisoned) && segment.flying == 0;

@@ -37,7 +37,7 @@ impl Core {
         if self.cleaning.round.is_none() && std::mem::take(&mut self.cleaning.again) {
             let insist = std::mem::take(&mut self.cleaning.insist);
             let gates = std::mem::take(&mut self.cleaning.wanted);
-            let doomed = self.segments.doom(self.thresholds.effective());
+            let doomed = self.segments.doom(self.thresholds.effective(), self.config.deferred);
             let phase = if doomed || insist { Phase::Marking } else { Phase::Collect };
             self.mark_failed = None;
             self.cleaning.round = Some(Round { gates, phase, insist, frees: doomed });
