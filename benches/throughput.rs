@@ -9,7 +9,10 @@ use std::{
     io::Write,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{Arc, Barrier},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -80,6 +83,48 @@ fn ferrowal(dir: &Path, size: usize, threads: usize) -> f64 {
     rate
 }
 
+/// Threads that compute, as Spark's tasks do, until they are dropped.
+struct Busy {
+    stop: Arc<AtomicBool>,
+    tasks: Arc<AtomicU64>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Busy {
+    fn begin() -> Busy {
+        let (stop, tasks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let processors = thread::available_parallelism().map_or(1, |n| n.get());
+        let threads = (0..processors).map(|_| {
+            let (stop, tasks) = (stop.clone(), tasks.clone());
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let task =
+                        (0..200_000u64).fold(1u64, |x, i| std::hint::black_box(x.wrapping_mul(31) ^ i));
+                    std::hint::black_box(task);
+                    tasks.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let threads = threads.collect();
+        Busy { stop, tasks, threads }
+    }
+
+    /// Tasks a second while `work` goes on, and what it gives.
+    fn beside<T>(&self, work: impl FnOnce() -> T) -> (f64, T) {
+        let (began, before) = (Instant::now(), self.tasks.load(Ordering::Relaxed));
+        let result = work();
+        let tasks = self.tasks.load(Ordering::Relaxed) - before;
+        (tasks as f64 / began.elapsed().as_secs_f64(), result)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.drain(..).for_each(|t| t.join().unwrap());
+    }
+}
+
 fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
     figures.sort_by(f64::total_cmp);
     (figures[figures.len() / 2], figures[0], figures[figures.len() - 1])
@@ -111,6 +156,21 @@ fn main() {
             show(median(ideal)),
             show(median(ours))
         );
+    }
+    println!("\nBeside as many threads that compute as there are processors:\n");
+    println!("| records | threads | ferrowal, records/s | their tasks/s, share of what they do alone |");
+    println!("|---|---|---|---|");
+    for (size, threads) in [(1 << 10, 8), (1 << 10, 64)] {
+        let (mut ours, mut share) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let busy = Busy::begin();
+            let (alone, ()) = busy.beside(|| thread::sleep(ROUND));
+            let (tasks, rate) = busy.beside(|| ferrowal(&dir, size, threads));
+            ours.push(rate);
+            share.push(tasks / alone);
+        }
+        let ((o, ol, oh), (m, lo, hi)) = (median(ours), median(share));
+        println!("| {size} B | {threads} | {o:.0} ({ol:.0}–{oh:.0}) | {m:.2} ({lo:.2}–{hi:.2}) |");
     }
     std::fs::remove_dir_all(dir).unwrap();
 }

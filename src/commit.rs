@@ -11,23 +11,20 @@
 use std::{
     cell::Cell,
     hint,
-    sync::{
-        PoisonError,
-        atomic::{self, Ordering},
-    },
-    thread,
+    sync::{PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use once_cell::sync::Lazy;
-
-use crate::sync::{self, Arc, AtomicU32, Mutex, MutexGuard, Word};
+use crate::{
+    awake::{Awake, stay_awake, stay_awake_with_few},
+    sync::{self, Arc, AtomicU32, Mutex, MutexGuard, Word},
+};
 
 const OPEN: u32 = 1 << 31;
 /// A wait with an end this near is spent yielding.
 const YIELDS: Duration = Duration::from_micros(200);
-/// A processor that was yielded for longer is wanted by others.
-const CROWDED: Duration = Duration::from_micros(40);
+/// Copies are waited for without sleeping for so long.
+const COPYING: Duration = Duration::from_micros(20);
 /// Polls before a waiter parks: a few microseconds, which is what a wake-up call costs.
 const SPINS: u32 = 30;
 
@@ -126,47 +123,13 @@ impl Gate {
             }
             hint::spin_loop();
         }
+        let changed = || self.word.load(Ordering::Acquire) != seen;
+        let Some(deadline) = deadline else {
+            return self.brief && stay_awake_with_few(YIELDS, changed) == Awake::Over;
+        };
         // A timer is no use for so short a wait; those who are waited for may need the processor.
-        if let Some(deadline) = deadline
-            && deadline.saturating_duration_since(Instant::now()) < YIELDS
-        {
-            while self.word.load(Ordering::Acquire) == seen && Instant::now() < deadline {
-                thread::yield_now();
-            }
-            return true;
-        }
-        if deadline.is_none() && self.brief {
-            self.yield_a_little(seen);
-        }
-        false
-    }
-}
-
-/// Those who wait by yielding, in the whole process.
-static YIELDERS: atomic::AtomicU32 = atomic::AtomicU32::new(0);
-/// At most as many. More only keep each other from running; fewer were seen to leave half of the throughput of small
-/// records on the table, since waking eight threads took as long as the barrier that they had waited for.
-static MOST_YIELDERS: Lazy<u32> =
-    Lazy::new(|| thread::available_parallelism().map_or(1, |n| (2 * n.get()).min(16) as u32));
-
-impl Gate {
-    /// Waits for about a barrier of a fast device without sleeping. A processor that sleeps is woken late, on a virtual
-    /// machine by tens of microseconds; whoever has real work is let by.
-    fn yield_a_little(&self, seen: u32) {
-        if YIELDERS.fetch_add(1, Ordering::Relaxed) < *MOST_YIELDERS {
-            let began = Instant::now();
-            let mut last = began;
-            while self.word.load(Ordering::Acquire) == seen && last - began < YIELDS {
-                thread::yield_now();
-                let now = Instant::now();
-                // Somebody else has use for the processor.
-                if now - last > CROWDED {
-                    break;
-                }
-                last = now;
-            }
-        }
-        YIELDERS.fetch_sub(1, Ordering::Relaxed);
+        let left = deadline.saturating_duration_since(Instant::now());
+        left < YIELDS && stay_awake(left, changed) != Awake::Crowded
     }
 }
 
@@ -197,11 +160,8 @@ impl Copies {
 
     /// Waits for all of them. Copies take microseconds, so this yields before it parks.
     pub(crate) fn await_all(&self) {
-        for _ in 0..if sync::polls() { 4 } else { 0 } {
-            if self.pending.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            thread::yield_now();
+        if sync::polls() && stay_awake(COPYING, || !self.any()) == Awake::Over {
+            return;
         }
         loop {
             let seen = self.done.seen();

@@ -19,6 +19,7 @@
 //!
 //! `docs/design.md` tells how it is built and `docs/format.md` what lies on disk.
 
+mod awake;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod codec;

@@ -124,9 +124,14 @@ fn what_is_encrypted_cannot_be_read_on_the_disk_and_the_key_is_nowhere() {
 #[test]
 fn messages_about_keys_do_not_repeat_them() {
     let secret = "0123456789abcdef0123456789abcdef";
-    for source in
-        [format!("hex:{secret}"), secret.to_owned(), format!("base64:{secret}"), "file:relative".into()]
-    {
+    for source in [
+        format!("hex:{secret}"),
+        secret.to_owned(),
+        format!("base64:{secret}"),
+        format!("file:{secret}"),
+        format!("env:{secret}{secret}"),
+        "file:relative".into(),
+    ] {
         let error = KeyRing::read([source]).unwrap_err().to_string();
         assert!(!error.contains(&secret[..8]), "{error}");
     }
@@ -277,6 +282,53 @@ fn a_record_that_was_moved_does_not_authenticate() {
     let first = log.scan().unwrap().next().unwrap().unwrap_err();
     assert!(matches!(first, Error::Corrupt { .. }), "{first}");
     assert_eq!(log.read(&two).unwrap(), b"the other record");
+}
+
+/// Group headers carry checksums alone. One that says that its records were cleaned, and lies, must not turn them into
+/// empty ones.
+#[test]
+fn a_group_header_that_lies_about_times_gives_no_empty_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), Compression::None, &keys(&[A]));
+    let handle = log.append(b"the record", 10).unwrap();
+    log.clean(5, true).unwrap();
+    log.close().unwrap();
+    let (file, at) = (the_segment(dir.path(), &handle), handle.offset - 96);
+    let mut header = [0; 96];
+    file.read_exact_at(&mut header, at).unwrap();
+    assert_eq!(header[40..48], 10_i64.to_le_bytes());
+    header[40..48].copy_from_slice(&1_i64.to_le_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&header[8..]);
+    crc.update(handle.log.as_bytes());
+    crc.update(handle.writer.as_bytes());
+    crc.update(&handle.segment.to_le_bytes());
+    crc.update(&at.to_le_bytes());
+    header[4..8].copy_from_slice(&crc.finalize().to_le_bytes());
+    file.write_all_at(&header, at).unwrap();
+    let log = open(dir.path(), Compression::None, &keys(&[A]));
+    let first = log.scan().unwrap().next().unwrap();
+    assert!(matches!(&first, Err(Error::Corrupt { offset, .. }) if *offset == handle.offset), "{first:?}");
+    assert_eq!(log.read(&handle).unwrap(), b"the record");
+}
+
+/// Instances of a process share what the first one opened: one that is to encrypt must not write through one that does not.
+#[test]
+fn an_instance_that_is_to_encrypt_does_not_share_one_that_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = open(dir.path(), Compression::None, &keys(&[A]).for_reading());
+    let refused = Log::open(with(dir.path(), Role::Receivers, Compression::None, &keys(&[A])));
+    assert!(matches!(&refused, Err(Error::Config(text)) if text.contains("not encrypted")), "{refused:?}");
+    plain.append(b"the other's", 1).unwrap();
+    plain.close().unwrap();
+    let log = open(dir.path(), Compression::None, &keys(&[A]));
+    let handle = log.append(b"planted secret", 1).unwrap();
+    // Those that read with the same key, and those that encrypt with another, are as good as before.
+    let other = open(dir.path(), Compression::None, &keys(&[A]).for_reading());
+    assert_eq!(other.read(&handle).unwrap(), b"planted secret");
+    let third = open(dir.path(), Compression::None, &keys(&[B, A]));
+    third.append(b"planted secret", 1).unwrap();
+    assert!(!holds(&on_disk(dir.path()), b"planted secret"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -163,4 +164,26 @@ fn every_message_has_its_entry() {
     }
     assert!(all > 150, "only {all} pieces of messages were found: the search is broken");
     assert!(missing.is_empty(), "docs/troubleshooting.md has no entry for:\n{}", missing.join("\n"));
+}
+
+/// Every page is in the site's list, and what is in the list is there.
+#[test]
+fn every_page_is_in_the_list_of_the_site() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    let listed: BTreeSet<String> = summary
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(page, _)| page.to_owned())
+        .collect();
+    for page in &listed {
+        assert!(docs.join(page).is_file(), "docs/SUMMARY.md names {page}, which is not there");
+    }
+    for entry in fs::read_dir(&docs).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") && name != "SUMMARY.md" {
+            assert!(listed.contains(&name), "docs/SUMMARY.md does not name {name}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod common;
 
 use std::{
     fs,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     sync::Mutex,
     thread,
@@ -83,6 +84,91 @@ fn quarantine_does_not_grow_with_every_restart() {
         log.close().unwrap();
     }
     assert_eq!(fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 1);
+}
+
+/// A long record is written in pieces, and its group's header last. What a crash leaves of one is kept, at once and in the
+/// place where it lies: a copy would take the time and the space of a record that may have 2 GiB.
+#[test]
+fn what_was_written_of_a_long_record_is_kept_without_a_copy() {
+    const LENGTH: usize = 20 << 20;
+    for cut_short in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (live, path) = (dir.path().join("live"), dir.path().join("log"));
+        let mut opts = options(&live, Role::Driver);
+        opts.segment_size = 1 << 20;
+        let log = Log::open(opts).unwrap();
+        log.append(b"short", 1).unwrap();
+        let handle = log.append(&record(1, LENGTH), 2).unwrap();
+        // As a crash would leave it.
+        fs::create_dir_all(path.join("driver")).unwrap();
+        fs::copy(live.join("ferrowal.id"), path.join("ferrowal.id")).unwrap();
+        for id in 1..=handle.segment {
+            let name = format!("driver/{id:016}.seg");
+            fs::copy(live.join(&name), path.join(&name)).unwrap();
+        }
+        log.close().unwrap();
+        let segment = segment_file(&path, Role::Driver, &handle);
+        let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+        file.write_all_at(&[0; 4096], 4096).unwrap();
+        let (left, inode) = (fs::read(&segment).unwrap(), file.metadata().unwrap().ino());
+        let quarantine = path.join("quarantine");
+        let kept = quarantine.join(format!("driver-segment-{:016}-whole", handle.segment));
+        if cut_short {
+            fs::create_dir(&quarantine).unwrap();
+            fs::hard_link(&segment, &kept).unwrap();
+        }
+        let log = Log::open(options(&path, Role::Driver)).unwrap();
+        // A driver that goes on reads first.
+        assert_eq!(all(&log), [b"short"]);
+        log.append(b"goes on", 3).unwrap();
+        let report = log.report().unwrap();
+        assert_eq!((report.corrupt, report.quarantined), (0, 1));
+        assert!(report.torn_bytes > LENGTH as u64 - 8192, "{}", report.torn_bytes);
+        assert_eq!(fs::read_dir(&quarantine).unwrap().count(), 1);
+        assert_eq!(fs::metadata(&kept).unwrap().ino(), inode, "a copy was made");
+        let settled = fs::metadata(&segment).unwrap();
+        assert!(settled.ino() != inode && settled.len() <= 8192, "{} bytes", settled.len());
+        assert_eq!(all(&log), [&b"short"[..], b"goes on"]);
+        // Nor does anybody write to it when the segment is gone.
+        log.clean(4, true).unwrap();
+        (0..40).for_each(|t| assert!(log.append(&record(t, 200_000), 10).is_ok()));
+        log.close().unwrap();
+        assert!(fs::read(&kept).unwrap() == left);
+    }
+}
+
+/// A file that has another name is not written again: not to be sealed, nor as a segment.
+#[test]
+fn a_file_with_another_name_is_never_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opts = options(dir.path(), Role::Driver);
+    opts.segment_size = 1 << 20;
+    let log = Log::open(opts.clone()).unwrap();
+    let handles: Vec<_> = (0..8).map(|t| log.append(&record(t, 400_000), t as i64).unwrap()).collect();
+    log.close().unwrap();
+    let mut files: Vec<_> = handles.iter().map(|h| segment_file(dir.path(), Role::Driver, h)).collect();
+    files.dedup();
+    assert!(files.len() > 2);
+    let backup = dir.path().join("backup");
+    fs::create_dir(&backup).unwrap();
+    let backed: Vec<_> = files
+        .iter()
+        .map(|file| {
+            let other = backup.join(file.file_name().unwrap());
+            fs::hard_link(file, &other).unwrap();
+            let bytes = fs::read(&other).unwrap();
+            (other, bytes)
+        })
+        .collect();
+    let log = Log::open(opts).unwrap();
+    log.append(b"x", 100).unwrap();
+    log.clean(100, true).unwrap();
+    assert!(!files[0].exists());
+    (0..40).for_each(|t| assert!(log.append(&record(t, 200_000), 200).is_ok()));
+    log.close().unwrap();
+    for (other, bytes) in backed {
+        assert!(fs::read(&other).unwrap() == bytes, "{} was used again", other.display());
+    }
 }
 
 #[test]

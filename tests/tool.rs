@@ -321,6 +321,8 @@ fn an_encrypted_log_is_checked_and_copied_without_its_key_and_shown_with_it() {
         .unwrap();
     let (d, c, k) = (dir.to_str().unwrap(), copy.to_str().unwrap(), key.to_str().unwrap());
     assert_eq!(tool(&["verify", d]).status.code(), Some(1));
+    let segments = text(&tool(&["inspect", "-s", d]));
+    assert!(segments.contains(&format!("zstd, key {id}")), "{segments}");
     assert_eq!(tool(&["salvage", d, c]).status.code(), Some(0));
     assert_eq!(tool(&["verify", c]).status.code(), Some(0));
     for command in ["dump", "tail"] {
@@ -344,4 +346,51 @@ fn an_encrypted_log_is_checked_and_copied_without_its_key_and_shown_with_it() {
     assert_eq!(log.read(&handles[0]).unwrap(), secret);
     assert_eq!(log.read(&handles[2]).unwrap(), secret);
     assert!(matches!(log.read(&handles[1]), Err(Error::Corrupt { .. })));
+}
+
+/// A copy's header is made anew where it was damaged. It must still say that frames are not plain: a release that knows only
+/// plain ones refuses such a segment, and would call its frames damage otherwise.
+#[test]
+#[cfg(all(feature = "compression", feature = "encryption"))]
+fn a_header_made_anew_says_how_its_frames_are_kept() {
+    let key = "hex:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    let keys = ferrowal::KeyRing::read([key]).unwrap();
+    let id = keys.ids().remove(0);
+    let long = "nothing new on the seventh floor ".repeat(40).into_bytes();
+    // Alone, its frames tell; with another segment of the writer, that one does, though all frames here are plain.
+    for (alone, ring, first) in [(true, keys, &long[..]), (false, ferrowal::KeyRing::default(), b"short")] {
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, copy) = (temp.path().join("log"), temp.path().join("copy"));
+        let mut opts = options(&dir, Role::Receivers);
+        opts.compression = ferrowal::Compression::Zstd(1);
+        opts.keys = ring;
+        let log = Log::open(opts.clone()).unwrap();
+        let handle = log.append(first, 1).unwrap();
+        if !alone {
+            let next = log.append(&long, 1_000_000).unwrap();
+            assert!(next.segment > handle.segment, "by its time");
+        }
+        log.close().unwrap();
+        drop(log);
+        let segment = segment_file(&dir, Role::Receivers, &handle);
+        fs::File::options().write(true).open(&segment).unwrap().write_all_at(&[0xa5; 40], 60).unwrap();
+        let (d, c) = (dir.to_str().unwrap(), copy.to_str().unwrap());
+        let done = tool(&["salvage", d, c]);
+        assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+        let header = fs::read(segment_file(&copy, Role::Receivers, &handle)).unwrap();
+        assert_eq!(header[8..10], 2_u16.to_le_bytes(), "alone: {alone}");
+        let shown = text(&tool(&["inspect", "-s", c]));
+        assert_eq!(shown.contains(&format!("zstd, key {id}")), alone, "{shown}");
+        assert!(for_the_owner_alone(&copy), "as a log's own files are");
+        opts.dir = copy.into();
+        assert_eq!(Log::open(opts).unwrap().read(&handle).unwrap(), first);
+    }
+}
+
+/// Whether nobody else can read a directory, nor anything in it.
+fn for_the_owner_alone(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let private = fs::metadata(path).unwrap().permissions().mode() & 0o077 == 0;
+    let below = || fs::read_dir(path).unwrap().all(|e| for_the_owner_alone(&e.unwrap().path()));
+    private && (!path.is_dir() || below())
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{DAMAGED, Failure, Target, WELL, bytes, count, time};
 use crate::{
+    codec::KeyId,
     log::survey::{Content, Part, SegmentState, Survey, Tally},
     report::Finding,
 };
@@ -93,6 +94,12 @@ impl Inspect {
                 if segment.generation < analysis.generation {
                     write!(out, ", of generation {}", segment.generation)?;
                 }
+                if let Some(codec) = codec(segment) {
+                    write!(out, ", {codec}")?;
+                }
+                if let Some(key) = key(segment) {
+                    write!(out, ", key {key}")?;
+                }
                 if tally.void > 0 {
                     write!(out, ", {} void groups", tally.void)?;
                 }
@@ -126,6 +133,21 @@ pub(super) fn total(part: &Part) -> Tally {
     })
 }
 
+/// By what its records may be compressed.
+fn codec(segment: &SegmentState) -> Option<&'static str> {
+    match segment.coding.codec {
+        0 => None,
+        1 => Some("lz4"),
+        2 => Some("zstd"),
+        _ => Some("unknown codec"),
+    }
+}
+
+/// By which key its records are encrypted.
+fn key(segment: &SegmentState) -> Option<KeyId> {
+    KeyId::of_header(segment.coding.key)
+}
+
 fn known(time: i64) -> Option<i64> {
     (time != i64::MAX && time != i64::MIN).then_some(time)
 }
@@ -146,6 +168,8 @@ fn segment_json(part: &Part, segment: &SegmentState) -> Value {
     value["epoch"] = json!(segment.epoch);
     value["writer"] = json!(segment.place.writer);
     value["recycled"] = json!(segment.recycled);
+    value["codec"] = json!(codec(segment));
+    value["key"] = json!(key(segment).map(|k| k.to_string()));
     if let Content::Sealed(footer) = &segment.content {
         value["sealed"] = json!(footer.sealed);
     }

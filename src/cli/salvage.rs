@@ -1,6 +1,6 @@
 //! `ferrowal salvage`.
 
-use std::{io::Write, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{io::Write, path::PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -12,10 +12,9 @@ use super::{
 };
 use crate::{
     codec::KeyRing,
-    error::Error,
     location::Location,
     log::{
-        salvage::{Salvaged, begin_copy, salvage},
+        salvage::{Salvaged, begin_copy, make_dir, salvage},
         survey::survey,
     },
     options::{Options, Role},
@@ -61,10 +60,7 @@ impl Salvage {
         let mut done = Salvaged::default();
         for part in &survey_of.parts {
             let dir = copy.join(part.name());
-            let private = std::fs::Permissions::from_mode(0o700);
-            std::fs::create_dir_all(&dir)
-                .and_then(|()| std::fs::set_permissions(&dir, private))
-                .map_err(|e| Error::io("create", dir.display(), e))?;
+            make_dir(&dir)?;
             done += salvage(part, &dir)?;
         }
         progress.end();

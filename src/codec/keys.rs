@@ -131,6 +131,8 @@ const FORM: &str = "64 hex digits (`openssl rand -hex 32` makes them)";
 fn read(source: &str) -> Result<Key> {
     // A source that is no source may be a key that was put in the wrong place: it is not repeated.
     let (kind, rest) = source.split_once(':').unwrap_or(("", source));
+    // Nor is one that has a key pasted behind it.
+    let kind = if kind != "hex" && is_like_a_key(rest) { "" } else { kind };
     match kind {
         "file" => {
             let path = rest.strip_prefix("//").unwrap_or(rest);
@@ -166,6 +168,12 @@ fn from_file(path: &Path) -> Result<[u8; KEY]> {
     let raw = <[u8; KEY]>::try_from(bytes.as_slice()).ok().filter(|b| !b.is_ascii());
     let key = raw.or_else(hex);
     key.ok_or_else(|| Error::Config(format!("{} must hold a key: {FORM}, or 32 bytes", path.display())))
+}
+
+/// Whether a text may be (half of) a key, and no name or path.
+fn is_like_a_key(text: &str) -> bool {
+    let text = text.trim();
+    text.len() >= KEY && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn from_hex(text: &str) -> Option<[u8; KEY]> {

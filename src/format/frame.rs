@@ -46,6 +46,17 @@ pub(crate) enum Packing {
     Zstd,
 }
 
+impl Packing {
+    /// As frames and segments name it.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Packing::None => 0,
+            Packing::Lz4 => 1,
+            Packing::Zstd => 2,
+        }
+    }
+}
+
 /// How a frame keeps its payload: compressed or not, then encrypted or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Codec {
@@ -63,12 +74,7 @@ impl Codec {
     }
 
     fn byte(self) -> u8 {
-        let packing = match self.packing {
-            Packing::None => 0,
-            Packing::Lz4 => 1,
-            Packing::Zstd => 2,
-        };
-        packing | if self.sealed { Codec::SEALED } else { 0 }
+        self.packing.number() | if self.sealed { Codec::SEALED } else { 0 }
     }
 
     fn of(byte: u8) -> Option<Codec> {

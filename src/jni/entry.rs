@@ -60,7 +60,7 @@ const _: &[NativeMethod<'_>] = &[
     native!(take_log() -> [JString]),
     native!(tool(args: [JString]) -> jint),
     native!(serve_jobs()),
-    native!(take_job(millis: jlong, numbers: [jlong]) -> [JString]),
+    native!(take_job(lane: jint, millis: jlong, numbers: [jlong]) -> [JString]),
     native!(job_bytes(id: jlong, at: jlong, into: [jbyte]) -> jint),
     native!(job_fill(id: jlong, at: jlong, from: [jbyte], length: jint) -> jboolean),
     native!(job_answer(id: jlong, kind: jint, message: JString, number: jlong, names: [JString]) -> jboolean),
@@ -317,10 +317,11 @@ fn serve_jobs<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Outcome<()> {
 fn take_job<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
+    lane: jint,
     millis: jlong,
     numbers: JLongArray<'local>,
 ) -> Outcome<JObjectArray<'local, JString<'local>>> {
-    jobs::take(env, millis, &numbers)
+    jobs::take(env, lane, millis, &numbers)
 }
 
 fn job_bytes<'local>(

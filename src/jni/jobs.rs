@@ -11,7 +11,7 @@ use jni::{
 use super::{buffer, convert, error::Failure};
 use crate::{
     Error,
-    storage::hadoop::jobs::{self, Answer},
+    storage::hadoop::jobs::{self, Answer, Lane},
 };
 
 /// Longs that describe a job: id, root, what, file, a, b, bytes to write, bytes to read.
@@ -32,16 +32,31 @@ pub(super) fn serve() {
     jobs::serve();
 }
 
-/// Takes the oldest job; null if none comes in time. Its numbers go into `numbers`; the answer is its path and the other
-/// path.
+/// Takes the oldest job of a lane; null if none comes in time. Its numbers go into `numbers`; the answer is its path and
+/// the other path. A job that cannot be told stays the oldest.
 pub(super) fn take<'local>(
     env: &mut Env<'local>,
+    lane: jint,
     millis: jlong,
     numbers: &JLongArray<'_>,
 ) -> Result<JObjectArray<'local, JString<'local>>, Failure> {
-    let Some(job) = jobs::take(Duration::from_millis(millis.max(0).cast_unsigned())) else {
+    let lane = Lane::of(i64::from(lane))
+        .ok_or_else(|| Failure::Log(Error::Config(format!("no lane {lane} is known"))))?;
+    let Some(job) = jobs::take(lane, Duration::from_millis(millis.max(0).cast_unsigned())) else {
         return Ok(JObjectArray::default());
     };
+    let told = tell(env, &job, numbers);
+    if told.is_err() {
+        jobs::put_back(&job);
+    }
+    told
+}
+
+fn tell<'local>(
+    env: &mut Env<'local>,
+    job: &jobs::Job,
+    numbers: &JLongArray<'_>,
+) -> Result<JObjectArray<'local, JString<'local>>, Failure> {
     let call = &job.call;
     let size = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let longs: [i64; LONGS] = [

@@ -267,7 +267,7 @@ pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
 }
 
 fn look(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
-    let (newest, segments) = look_at_all(storage, scope)?;
+    let (newest, segments, unmade) = look_at_all(storage, scope)?;
     let mut analysis = Analysis {
         place: storage.place(),
         newest,
@@ -281,15 +281,22 @@ fn look(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
         findings: Vec::new(),
     };
     analysis.conclude(scope);
+    for id in unmade {
+        let detail = "the segment was being made and has no header, and so no record".into();
+        let finding = analysis.finding(id, 0, false, detail);
+        analysis.findings.push(finding);
+    }
     Ok(analysis)
 }
 
 /// A segment that was looked at: with its header and what it holds, or, where the header does not check, neither yet.
 type Seen = (Listed, Option<(SegmentHeader, SegmentState)>);
 
-/// Looks at every segment; gives them with the number of the newest that was listed. No more than one of them is open in
-/// each thread, however many there are.
-fn look_at_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<SegmentState>)> {
+/// Looks at every segment; gives them with the number of the newest that was listed, and those that are there and have not
+/// come into being ([`Traits::begins_empty`](crate::storage::Traits)). No more than one of them is open in each thread,
+/// however many there are.
+fn look_at_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<SegmentState>, Vec<u64>)> {
+    let begins_empty = storage.traits().begins_empty;
     let mut sealed: HashMap<u64, Seen> = HashMap::new();
     let mut tries = 0;
     'again: loop {
@@ -319,9 +326,14 @@ fn look_at_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<SegmentS
         let headers: Vec<Option<SegmentHeader>> =
             seen.iter().map(|s| s.1.as_ref().map(|(h, _)| *h)).collect();
         let mut segments = Vec::with_capacity(seen.len());
+        let mut unmade = Vec::new();
         for (i, (listed, found)) in seen.into_iter().enumerate() {
             if let Some((_, state)) = found {
                 segments.push(state);
+                continue;
+            }
+            if begins_empty && listed.length < u64::from(BLOCK) {
+                unmade.push(listed.id);
                 continue;
             }
             // Every writer of a driver's log has its own identity: the one that fits is most likely the next one's.
@@ -333,13 +345,16 @@ fn look_at_all(storage: &dyn Storage, scope: Scope) -> Result<(u64, Vec<SegmentS
                 Err(e) => return Err(e),
             }
         }
-        return Ok((newest, segments));
+        return Ok((newest, segments, unmade));
     }
 }
 
 fn look_at(storage: &dyn Storage, listed: Listed, scope: Scope) -> Result<Seen> {
     let reader = storage.open(listed.id)?;
-    let Some(header) = header(&reader, listed.id, scope)? else { return Ok((listed, None)) };
+    let Some(header) = header(&reader, listed.id, scope)? else {
+        // As long as it was when its header was looked for.
+        return Ok((Listed { length: reader.size()?, ..listed }, None));
+    };
     let state = segment(listed, &header, true, &reader, scope)?;
     Ok((listed, Some((header, state))))
 }

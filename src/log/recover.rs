@@ -1,6 +1,6 @@
 //! Opening a log for writing: decide by policy, keep damaged bytes aside, fix the length of what earlier writers left.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -69,7 +69,13 @@ pub(crate) fn raise(storage: &dyn Storage, log: Uuid, writer: Uuid, coding: Codi
         let pad = storage.traits().pad;
         let header =
             SegmentHeader::new(&place, generation, epoch, super::wall_clock(), pad, past).coded(coding);
-        let space = Space { wish: 1 << 20, least: 0, how: Preallocate::Reserved, urgent: true };
+        let space = Space {
+            wish: 1 << 20,
+            least: 0,
+            how: Preallocate::Reserved,
+            within: Duration::ZERO,
+            urgent: true,
+        };
         match storage.fence(id, space, &|recycled| header.recycled(recycled).encode()) {
             Ok(segment) => return Ok(Fence { id, epoch, segment }),
             Err(e) if e.is_exists() => last = Some(e),
@@ -293,9 +299,17 @@ fn settle_segment(
     // A footer that a crash left untruncated is neither, unless groups before it are cut as well: without barriers a group
     // is torn if one in an older segment was lost.
     let whole = footer.is_some_and(|f| f.end <= end);
+    let mut linked = false;
     if let (Some((from, to)), false, false) = (behind, whole, planted!(RecoveryDeletesEvidence)) {
         report.torn_bytes += to - from;
-        match set_aside(home, storage, which, segment, from, to, report) {
+        // A long record that was half written: a copy would take as long as its bytes, and their space once more.
+        let long = to - from >= LONG && to - from > length / 2;
+        let kept = if long { set_whole_aside(home, which, id, report) } else { Ok(false) };
+        let kept = kept.and_then(|whole| {
+            linked = whole;
+            if whole { Ok(()) } else { set_aside(home, storage, which, segment, from, to, report) }
+        });
+        match kept {
             Ok(()) => {}
             // The evidence stays where it is until there is space for a copy; the log must not wait for that.
             Err(e) if e.is_full() => {
@@ -329,8 +343,14 @@ fn settle_segment(
         first: analysis.first,
         sealed: super::wall_clock(),
     };
-    storage.seal(id, end, &footer.encode(&segment.place, end, segment.ends))?;
-    report.settled += 1;
+    match storage.seal(id, end, &footer.encode(&segment.place, end, segment.ends)) {
+        Ok(()) => report.settled += 1,
+        // What is kept whole is replaced and not cut, for which there must be space.
+        Err(e) if e.is_full() && linked => {
+            log::warn!("segment {id} keeps its torn bytes and is not sealed, for want of space: {e}");
+        }
+        Err(e) => return Err(e),
+    }
     Ok(())
 }
 
@@ -349,6 +369,34 @@ fn last_written(window: &mut Window, from: u64, to: u64) -> Result<u64> {
     Ok(from)
 }
 
+/// How much is torn where the whole segment may be kept aside instead of a copy.
+const LONG: u64 = 8 << 20;
+
+/// Keeps a whole segment aside, if that can be had without a copy.
+fn set_whole_aside(home: &dyn Home, which: Which, id: u64, report: &mut RecoveryReport) -> Result<bool> {
+    let Some(kept) = home.quarantine_whole(which, id, &format!("{}-segment-{id:016}-whole", who(which)))?
+    else {
+        return Ok(false);
+    };
+    log::warn!("kept segment {id} as it was in {kept}");
+    note_quarantined(which, report);
+    Ok(true)
+}
+
+/// Whose segment a file in quarantine was.
+fn who(which: Which) -> String {
+    match which {
+        Which::Driver => "driver".to_owned(),
+        Which::Receiver(uuid) => uuid.to_string(),
+    }
+}
+
+fn note_quarantined(which: Which, report: &mut RecoveryReport) {
+    report.quarantined += 1;
+    let role = if which == Which::Driver { Role::Driver } else { Role::Receivers };
+    add(&Metrics::of(role).quarantined, 1);
+}
+
 /// Copies a range of a segment to quarantine, before anything there is changed.
 fn set_aside(
     home: &dyn Home,
@@ -361,10 +409,7 @@ fn set_aside(
 ) -> Result<()> {
     const PIECE: usize = 1 << 20;
     let id = segment.listed.id;
-    let name = match which {
-        Which::Driver => "driver".to_owned(),
-        Which::Receiver(uuid) => uuid.to_string(),
-    };
+    let name = who(which);
     let reader = storage.open(id)?;
     let mut at = from;
     let mut pieces = std::iter::from_fn(|| {
@@ -388,8 +433,6 @@ fn set_aside(
     });
     let kept = home.quarantine(&format!("{name}-segment-{id:016}-bytes-{from}-{to}"), &mut pieces)?;
     log::warn!("kept bytes {from} to {to} of segment {id} in {kept}");
-    report.quarantined += 1;
-    let role = if which == Which::Driver { Role::Driver } else { Role::Receivers };
-    add(&Metrics::of(role).quarantined, 1);
+    note_quarantined(which, report);
     Ok(())
 }

@@ -6,7 +6,13 @@
 //! groups without records. So no sequence is missing, and the copy opens under every recovery policy; a handle whose
 //! record was lost is answered as corrupt.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::{DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
 
 use crc32fast::Hasher;
 use uuid::Uuid;
@@ -20,8 +26,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     format::{
-        BLOCK, Coded, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Past, Place,
-        SegmentHeader, UNPADDED, damaged_header, pad_to,
+        BLOCK, Coded, Coding, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Past,
+        Place, SegmentHeader, UNPADDED, damaged_header, pad_to,
     },
     storage::SegmentRead,
 };
@@ -124,7 +130,12 @@ fn sync_dir(dir: &Path) -> Result<()> {
 }
 
 fn create(path: &Path) -> Result<File> {
-    File::options().write(true).create_new(true).open(path).map_err(failed("create", path))
+    File::options().write(true).create_new(true).mode(0o600).open(path).map_err(failed("create", path))
+}
+
+/// Makes a directory and those above it, for their owner alone.
+pub(crate) fn make_dir(dir: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("create", dir))
 }
 
 fn copy_bytes(from: &dyn SegmentRead, to: &File, path: &Path, range: std::ops::Range<u64>) -> Result<()> {
@@ -146,6 +157,40 @@ fn copy_whole(part: &Part, segment: &SegmentState, path: &Path) -> Result<()> {
     let to = create(path)?;
     copy_bytes(from.as_ref(), &to, path, 0..segment.listed.length)?;
     to.sync_all().map_err(failed("sync", path))
+}
+
+/// How the frames of a segment are kept whose header does not say it any more. Its version hangs on that, and so whether an
+/// older release refuses it or takes what it does not know for damage.
+fn coding(analysis: &Analysis, segment: &SegmentState, reader: &Arc<dyn SegmentRead>) -> Result<Coding> {
+    // A writer keeps to one way.
+    let mut others = analysis.segments.iter().filter(|s| s.header_checks);
+    if let Some(other) = others.find(|s| s.place.writer == segment.place.writer) {
+        return Ok(other.coding);
+    }
+    let mut coding = Coding::default();
+    let walk = Walk::new(reader.clone(), segment.place, segment.block, false)?;
+    let mut walk = walk.until(segment.groups_end());
+    while let Some(found) = walk.next()? {
+        let Found::Group(group) = found else { continue };
+        let mut frames = Frames::new(&group);
+        loop {
+            let at = frames.at();
+            let Some(frame) = frames.next(&mut walk.window, &segment.place, None)? else { break };
+            let mut bytes = [0; FRAME_HEADER + 8];
+            if !matches!(frame, Frame::Record { .. }) || reader.read(at, &mut bytes)? < bytes.len() {
+                continue;
+            }
+            let (head, key) = bytes.split_at(FRAME_HEADER);
+            let Some(codec) = head.first_chunk().and_then(FrameHeader::decode).map(|f| f.coded.codec) else {
+                continue;
+            };
+            coding.codec = coding.codec.max(u32::from(codec.packing.number()));
+            if codec.sealed {
+                coding.key[..8].copy_from_slice(key);
+            }
+        }
+    }
+    Ok(coding)
 }
 
 /// Makes a segment that is missing, with a group without records for each sequence that must have been in it.
@@ -216,7 +261,7 @@ fn empty_group(analysis: &Analysis, sequence: u64, base: u64) -> GroupHeader {
 struct Copying<'a> {
     analysis: &'a Analysis,
     segment: &'a SegmentState,
-    reader: std::sync::Arc<dyn SegmentRead>,
+    reader: Arc<dyn SegmentRead>,
     file: File,
     path: &'a Path,
     /// Where the next group goes at the earliest.
@@ -307,7 +352,8 @@ impl<'a> Copying<'a> {
             let now = wall_clock();
             let created = damaged_header(&block[..n]).map_or(now, |h| h.created.min(now));
             let (place, generation) = (&segment.place, analysis.generation);
-            let header = SegmentHeader::new(place, generation, segment.epoch, created, segment.block, past);
+            let header = SegmentHeader::new(place, generation, segment.epoch, created, segment.block, past)
+                .coded(coding(analysis, segment, &reader)?);
             file.write_all_at(&header.encode(), 0).map_err(failed("write", path))?;
         }
         Ok(Copying {
@@ -576,7 +622,7 @@ impl<'a> Copying<'a> {
 
 /// Makes the directory of a copy: the log's id, and what else a log's directory says.
 pub(crate) fn begin_copy(dir: &Path, log: Uuid, small_files: &[(&str, Vec<u8>)]) -> Result<()> {
-    std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
+    make_dir(dir)?;
     let empty = std::fs::read_dir(dir).map_err(failed("list", dir))?.next().is_none();
     if !empty {
         return Err(Error::Config(format!(
@@ -588,7 +634,7 @@ pub(crate) fn begin_copy(dir: &Path, log: Uuid, small_files: &[(&str, Vec<u8>)])
     for (name, bytes) in small_files.iter().map(|(n, b)| (*n, b)).chain([("ferrowal.id", &id)]) {
         let path = dir.join(name);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed("create", parent))?;
+            make_dir(parent)?;
         }
         let file = create(&path)?;
         file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).map_err(failed("write", &path))?;

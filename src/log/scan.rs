@@ -259,13 +259,21 @@ impl Writer {
         let Some((state, walk)) = &mut self.segment else { return Ok(None) };
         let Some((group, frames)) = &mut self.group else { return Ok(None) };
         let threshold = self.source.threshold.max(self.analysis.threshold);
-        let keys = Some(&self.source.keys);
-        while let Some(frame) = frames.next(
-            &mut walk.window,
-            &state.place,
-            keys.filter(|_| group.header.max_time >= threshold),
-        )? {
+        // Where a header says that all of its records were cleaned, they are only checked.
+        let keys = Some(&self.source.keys).filter(|_| group.header.max_time >= threshold);
+        loop {
+            let at = frames.at();
+            let Some(frame) = frames.next(&mut walk.window, &state.place, keys)? else { break };
             match frame {
+                // No writer says so, and nothing but its header was looked at.
+                Frame::Record { time, .. } if time >= threshold && keys.is_none() => {
+                    return Ok(Some(Item::Damage(Error::Corrupt {
+                        place: self.analysis.place.clone(),
+                        segment: state.listed.id,
+                        offset: at,
+                        detail: "a record that is newer than its group's header says".into(),
+                    })));
+                }
                 Frame::Record { time, payload } if time >= threshold => {
                     return Ok(Some(Item::Record(payload)));
                 }

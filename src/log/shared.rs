@@ -68,6 +68,9 @@ impl Registry {
 }
 
 /// What instances with these options share. The first one's options count while it is open.
+///
+/// # Errors
+/// [`Error::Config`] where records are to be encrypted, and the first one does not: nobody would see that they are not.
 pub(crate) fn acquire(options: Options) -> Result<Arc<Shared>> {
     let key = (options.dir.canonical(), options.role);
     let mut entries = OPEN.lock();
@@ -76,6 +79,12 @@ pub(crate) fn acquire(options: Options) -> Result<Arc<Shared>> {
         // One that was taken over stays so; who opens it anew takes it over in turn.
         let lost = entry.shared.lost.get().is_some();
         if entry.instances > 0 || (same && !lost) {
+            if options.keys.current().is_some() && entry.shared.options.keys.current().is_none() {
+                return Err(Error::Config(format!(
+                    "{} is open in this process, and what is written there is not encrypted: give every context of the process the same spark.ferrowal.encryption.key, or close the other one first",
+                    key.0
+                )));
+            }
             if !same {
                 log::warn!("{}: already open in this process with other options; those count", key.0);
             }

@@ -244,7 +244,6 @@ impl Frames {
     }
 
     /// Where the next frame begins.
-    #[cfg(feature = "cli")]
     pub(crate) fn at(&self) -> u64 {
         self.at
     }

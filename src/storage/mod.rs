@@ -56,6 +56,9 @@ pub(crate) struct Traits {
     pub(crate) deferred: bool,
     /// Whether no lock keeps an older writer from writing: then a driver raises a fence first ([`Storage::fence`]).
     pub(crate) fenced: bool,
+    /// Whether a segment may be there before its header is: then one that is shorter than a header holds nothing, and is no
+    /// damage. Its writer makes it at this moment, or died in the middle of that.
+    pub(crate) begins_empty: bool,
     /// Whether space is kept in reserve for a full volume ([`Storage::keep_reserve`]).
     pub(crate) reserve: bool,
     /// Whether a group without records follows after a silence.
@@ -77,6 +80,7 @@ impl Traits {
             most_group: u64::MAX,
             deferred: false,
             fenced: false,
+            begins_empty: false,
             reserve: true,
             idle_mark: true,
             collect_every: Duration::from_secs(10),
@@ -125,7 +129,8 @@ pub(crate) enum Barrier {
 /// How a segment's space is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Preallocate {
-    /// Written with zeros, so that a later barrier moves no metadata. The size is a wish: a nearly full volume gives less.
+    /// Written with zeros, so that a later barrier moves no metadata, as far as there is time for it. The size is a wish: a
+    /// nearly full volume gives less.
     Zeroed,
     /// Reserved without being written: for one record of exactly this size.
     Reserved,
@@ -139,6 +144,8 @@ pub(crate) struct Space {
     /// and not fewer than these.
     pub(crate) least: u64,
     pub(crate) how: Preallocate,
+    /// When it will be needed, as far as is known.
+    pub(crate) within: Duration,
     /// Whether somebody waits for it: then the reserve may be used.
     pub(crate) urgent: bool,
 }
@@ -205,6 +212,12 @@ pub(crate) trait Home: Send + Sync + Debug {
 
     /// Keeps a copy of `bytes` aside, durably, under the name `label`, unless there is one; gives the whole name.
     fn quarantine(&self, label: &str, bytes: &mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<String>;
+
+    /// The same for a segment as a whole, and without a copy: whatever [`Storage::seal`] or [`Storage::delete`] does to it
+    /// afterwards, its bytes stay under the other name. `None` where there is no such thing.
+    fn quarantine_whole(&self, _which: Which, _id: u64, _label: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
 }
 
 /// The segments of one writer.

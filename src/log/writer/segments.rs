@@ -1,6 +1,6 @@
 //! The segments of one writer, oldest first: which one is written, which are to be sealed, which may go.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::core::Written;
 use crate::{
@@ -117,6 +117,8 @@ pub(crate) struct Segments {
     next_id: u64,
     low_water: u64,
     wish: u64,
+    /// How long the last segment took to fill, and its bytes.
+    pace: Option<(Duration, u64)>,
 }
 
 impl Segments {
@@ -128,7 +130,7 @@ impl Segments {
         next_id: u64,
         low_water: u64,
     ) -> Segments {
-        Segments { log, writer, list: list.into(), next_id, low_water, wish: FIRST }
+        Segments { log, writer, list: list.into(), next_id, low_water, wish: FIRST, pace: None }
     }
 
     /// A number that no segment of this log ever had.
@@ -181,6 +183,18 @@ impl Segments {
     /// The size that the next segment should have.
     pub(crate) fn wish(&self, most: u64) -> u64 {
         self.wish.min(most)
+    }
+
+    /// What is active was written for so long, and is full, or old.
+    pub(crate) fn note_pace(&mut self, filled: Duration) {
+        self.pace = self.active().map(|active| (filled, active.end.max(1)));
+    }
+
+    /// When the segment after the active one will be needed, if its writers go on as before.
+    pub(crate) fn within(&self) -> Duration {
+        let (Some((filled, bytes)), Some(active)) = (self.pace, self.active()) else { return Duration::MAX };
+        let left = active.size.saturating_sub(active.end);
+        Duration::from_secs_f64((filled.as_secs_f64() * left as f64 / bytes as f64).min(1e9))
     }
 
     pub(crate) fn active(&self) -> Option<&Segment> {

@@ -4,6 +4,9 @@
 //! and whoever asked waits for its answer, up to a bound. A job owns its bytes: a caller that gives up leaves them to the
 //! Java thread that may still be at work with them. That costs one copy of a group, and is why nobody need wait for a
 //! thread that hangs.
+//!
+//! Who gives up knows nothing of the call: it may be carried out later, when the path names another file. What follows
+//! from that is each caller's to say. Who does not give up knows: a job is answered or given up, never both.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -43,7 +46,7 @@ pub(crate) enum What {
     Recover = 9,
     /// Cuts `path` to the length `a`, appends the bytes, makes them durable, and closes it.
     Seal = 10,
-    /// Writes a small file, over what is there. Answers the name node's time of it.
+    /// Writes a small file that is not there. Answers the name node's time of it.
     Put = 11,
     /// Reads a small file.
     Get = 12,
@@ -53,6 +56,45 @@ pub(crate) enum What {
     Rename = 14,
     /// The time of change of `path`.
     Time = 15,
+    /// Gives `path`, which must be there, the name node's time as its time of change, and answers it.
+    Renew = 16,
+}
+
+/// Who carries out a call: each kind of calls has threads of its own, since what makes one kind hang need not keep the
+/// others. The numbers are those of `HadoopThreads.java`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Lane {
+    /// What the name node answers, and what waits for a lease.
+    Names = 0,
+    /// Appends to open files: the DataNodes' work, which goes on without a name node.
+    Appends = 1,
+    /// Reads of open files, which ask the name node now and then.
+    Reads = 2,
+    /// Closes: of files that are read, which ask nobody, and of those that were written, which ask the name node.
+    Closes = 3,
+}
+
+const LANES: usize = 4;
+
+impl Lane {
+    /// The lane of a number.
+    #[cfg_attr(not(feature = "jni"), allow(dead_code))]
+    pub(crate) fn of(number: i64) -> Option<Lane> {
+        let all = [Lane::Names, Lane::Appends, Lane::Reads, Lane::Closes];
+        all.into_iter().find(|lane| *lane as i64 == number)
+    }
+}
+
+impl What {
+    fn lane(self) -> Lane {
+        match self {
+            What::Write => Lane::Appends,
+            What::Read => Lane::Reads,
+            What::Close => Lane::Closes,
+            _ => Lane::Names,
+        }
+    }
 }
 
 /// One call.
@@ -102,6 +144,8 @@ pub(crate) struct Answer {
 pub(crate) struct Job {
     pub(crate) id: i64,
     pub(crate) call: Call,
+    /// Whether somebody waits for its answer, or did.
+    wanted: bool,
     read: Mutex<Vec<u8>>,
     answer: Mutex<Option<Result<Answer>>>,
     answered: Condvar,
@@ -118,12 +162,45 @@ impl Job {
         }
         fits
     }
+
+    /// Waits for the answer until `until`, or for as long as it takes.
+    fn wait(&self, until: Option<Instant>) -> Option<Result<Answer>> {
+        let mut answer = locked(&self.answer);
+        loop {
+            if let Some(answer) = answer.take() {
+                return Some(answer);
+            }
+            let Some(until) = until else {
+                answer = self.answered.wait(answer).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            answer = self.answered.wait_timeout(answer, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends the wait: from here on Java is told that nobody waits, and closes what it opened. If it answers at this moment,
+    /// and was told that somebody does wait, that is the answer.
+    fn give_up(&self) -> Option<Result<Answer>> {
+        if locked(&QUEUE.open).remove(&self.id).is_none() {
+            return self.wait(None);
+        }
+        locked(&QUEUE.waiting)[self.call.what.lane() as usize].retain(|j| j.id != self.id);
+        None
+    }
 }
 
 #[derive(Default)]
 struct Queue {
-    waiting: Mutex<VecDeque<Arc<Job>>>,
-    filled: Condvar,
+    /// By lane.
+    waiting: Mutex<[VecDeque<Arc<Job>>; LANES]>,
+    filled: [Condvar; LANES],
+    /// For those that look into every lane.
+    #[cfg(test)]
+    any: Condvar,
     /// Those that are not answered.
     open: Mutex<HashMap<i64, Arc<Job>>>,
     last: AtomicI64,
@@ -142,6 +219,7 @@ fn enqueue(call: Call, wanted: bool) -> Arc<Job> {
     let job = Arc::new(Job {
         id,
         call,
+        wanted,
         read: Mutex::new(Vec::with_capacity(room)),
         answer: Mutex::default(),
         answered: Condvar::new(),
@@ -149,9 +227,21 @@ fn enqueue(call: Call, wanted: bool) -> Arc<Job> {
     if wanted {
         locked(&QUEUE.open).insert(id, job.clone());
     }
-    locked(&QUEUE.waiting).push_back(job.clone());
-    QUEUE.filled.notify_one();
+    place(&job, false);
     job
+}
+
+fn place(job: &Arc<Job>, first: bool) {
+    let lane = job.call.what.lane() as usize;
+    let mut waiting = locked(&QUEUE.waiting);
+    if first {
+        waiting[lane].push_front(job.clone());
+    } else {
+        waiting[lane].push_back(job.clone());
+    }
+    QUEUE.filled[lane].notify_one();
+    #[cfg(test)]
+    QUEUE.any.notify_all();
 }
 
 /// Has a call carried out, and waits for its answer for up to `bound`.
@@ -167,25 +257,11 @@ pub(crate) fn call(call: Call, bound: Duration) -> Result<Answer> {
     }
     let (what, path) = (call.what, call.path.clone());
     let job = enqueue(call, true);
-    let until = Instant::now() + bound;
-    let mut answer = locked(&job.answer);
-    loop {
-        if let Some(answer) = answer.take() {
-            drop(locked(&QUEUE.open).remove(&job.id));
-            return answer.map(|a| Answer { bytes: std::mem::take(&mut *locked(&job.read)), ..a });
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        answer = job.answered.wait_timeout(answer, left).unwrap_or_else(PoisonError::into_inner).0;
-    }
-    drop(answer);
-    // Who answers now is told that nobody waits, and closes what it opened.
-    locked(&QUEUE.open).remove(&job.id);
-    locked(&QUEUE.waiting).retain(|j| j.id != job.id);
-    let late = format!("no answer of Hadoop's client within {bound:?}");
-    Err(Error::io(action(what), path, std::io::Error::new(std::io::ErrorKind::TimedOut, late)))
+    let Some(answer) = job.wait(Some(Instant::now() + bound)).or_else(|| job.give_up()) else {
+        let late = format!("no answer of Hadoop's client within {bound:?}");
+        return Err(Error::io(action(what), path, std::io::Error::new(std::io::ErrorKind::TimedOut, late)));
+    };
+    answer.map(|a| Answer { bytes: std::mem::take(&mut *locked(&job.read)), ..a })
 }
 
 /// Has a call carried out some time, whatever becomes of it.
@@ -207,24 +283,54 @@ pub(crate) fn action(what: What) -> &'static str {
         What::Recover => "take over",
         What::Seal => "seal",
         What::Time => "look at",
+        What::Renew => "renew",
     }
 }
 
-/// Takes the oldest job, waiting for one for up to `bound`. Called by Java's threads.
+/// Takes the oldest job of a lane, waiting for one for up to `bound`. Called by Java's threads.
 #[cfg_attr(not(feature = "jni"), allow(dead_code))]
-pub(crate) fn take(bound: Duration) -> Option<Arc<Job>> {
-    QUEUE.served.store(true, Ordering::Release);
+pub(crate) fn take(lane: Lane, bound: Duration) -> Option<Arc<Job>> {
     let until = Instant::now() + bound;
+    let lane = lane as usize;
     let mut waiting = locked(&QUEUE.waiting);
     loop {
-        if let Some(job) = waiting.pop_front() {
+        if let Some(job) = waiting[lane].pop_front() {
             return Some(job);
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return None;
         }
-        waiting = QUEUE.filled.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+        waiting = QUEUE.filled[lane].wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+/// Gives a job back that was taken and could not be told to Java: another thread takes it, if anybody still waits for it.
+#[cfg_attr(not(feature = "jni"), allow(dead_code))]
+pub(crate) fn put_back(job: &Arc<Job>) {
+    // Under this lock nobody gives up meanwhile: he would find nothing to take out of the queue.
+    let open = locked(&QUEUE.open);
+    if !job.wanted || open.contains_key(&job.id) {
+        place(job, true);
+    }
+}
+
+/// Takes the oldest job of a test's own root, of whatever lane.
+#[cfg(test)]
+pub(crate) fn take_of(root: i64, bound: Duration) -> Option<Arc<Job>> {
+    let until = Instant::now() + bound;
+    let mut waiting = locked(&QUEUE.waiting);
+    loop {
+        let ours = waiting.iter().flatten().filter(|j| j.call.root == root).min_by_key(|j| j.id).cloned();
+        if let Some(job) = ours {
+            waiting[job.call.what.lane() as usize].retain(|j| j.id != job.id);
+            return Some(job);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        waiting = QUEUE.any.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
     }
 }
 
@@ -256,27 +362,93 @@ mod tests {
 
     use super::*;
 
+    const SOON: Duration = Duration::from_secs(20);
+
     #[test]
     fn a_call_is_answered_and_a_late_answer_is_nobodys() {
         serve();
         let root = 77;
         let java = thread::spawn(move || {
-            // Another test's job may be there; ours is the one with this root.
-            let job = take(Duration::from_secs(20)).filter(|j| j.call.root == root);
-            let job = job.map(|job| {
+            take_of(root, SOON).is_some_and(|job| {
                 assert!(job.fill(0, b"ab") && job.fill(2, b"c") && !job.fill(3, b"more"));
-                job.id
-            });
-            job.is_some_and(|id| answer(id, Ok(Answer { number: 5, ..Answer::default() })))
+                answer(job.id, Ok(Answer { number: 5, ..Answer::default() }))
+            })
         });
         let asked = Call { room: 3, ..Call::new(root, What::Get, "/x") };
-        let found = call(asked, Duration::from_secs(20)).expect("an answer");
+        let found = call(asked, SOON).expect("an answer");
         assert_eq!((found.number, found.bytes.as_slice()), (5, b"abc".as_slice()));
         assert!(java.join().expect("joined"));
 
         let late = call(Call::new(root, What::Get, "/y"), Duration::from_millis(20));
         assert!(matches!(late, Err(Error::Io { .. })), "{late:?}");
-        assert!(take(Duration::ZERO).is_none(), "a job whose caller gave up is not carried out");
+        assert!(take_of(root, Duration::ZERO).is_none(), "a job whose caller gave up is not carried out");
         assert!(!answer(12345, Ok(Answer::default())));
+    }
+
+    /// Else a stream would stay open that nobody knows of, and keep its lease.
+    #[test]
+    fn who_is_told_that_somebody_waited_was_heard() {
+        serve();
+        let root = 78;
+        let bound = Duration::from_millis(1);
+        let rounds = 500;
+        let java = thread::spawn(move || {
+            let mut heard = Vec::new();
+            while let Some(job) = take_of(root, Duration::from_secs(1)) {
+                // As near to the end of the caller's patience as can be.
+                let until = Instant::now() + bound;
+                while Instant::now() < until {
+                    std::hint::spin_loop();
+                }
+                if answer(job.id, Ok(Answer { number: job.id, ..Answer::default() })) {
+                    heard.push(job.id);
+                }
+            }
+            heard
+        });
+        let answered: Vec<i64> = (0..rounds)
+            .filter_map(|_| call(Call::new(root, What::Create, "/x"), bound).ok().map(|a| a.number))
+            .collect();
+        assert_eq!(java.join().expect("joined"), answered);
+
+        // The same in the one order that matters: the answer comes after the bound, and before the caller gives up.
+        let job = enqueue(Call::new(root, What::Create, "/x"), true);
+        assert!(job.wait(Some(Instant::now())).is_none());
+        assert!(answer(job.id, Ok(Answer { number: 9, ..Answer::default() })));
+        assert_eq!(job.give_up().expect("the answer").expect("a good one").number, 9);
+    }
+
+    #[test]
+    fn a_job_that_could_not_be_told_is_taken_by_another_thread() {
+        serve();
+        let root = 79;
+        let first = enqueue(Call::new(root, What::Get, "/x"), true);
+        let second = enqueue(Call::new(root, What::Get, "/y"), true);
+        let taken = take_of(root, SOON).expect("a job");
+        assert_eq!(taken.id, first.id);
+        put_back(&taken);
+        let taken = take_of(root, SOON).expect("a job");
+        assert_eq!(taken.id, first.id, "it is the oldest still");
+        // Its caller gives up while it is told.
+        assert!(first.give_up().is_none());
+        put_back(&taken);
+        assert_eq!(take_of(root, SOON).expect("a job").id, second.id, "nobody waits for the other one");
+        assert!(second.give_up().is_none());
+    }
+
+    #[test]
+    fn an_append_waits_for_no_name_node() {
+        let lanes = |what: What| Call::new(80, what, "").what.lane();
+        for (what, lane) in [
+            (What::Write, Lane::Appends),
+            (What::Read, Lane::Reads),
+            (What::Close, Lane::Closes),
+            (What::Create, Lane::Names),
+            (What::Recover, Lane::Names),
+            (What::Open, Lane::Names),
+        ] {
+            assert_eq!((lanes(what), Lane::of(lane as i64)), (lane, Some(lane)));
+        }
+        assert_eq!(Lane::of(4), None);
     }
 }

@@ -1,5 +1,9 @@
-//! Marks by which a writer shows that it lives: empty files that are made anew, so that the name node's clock tells how old
-//! they are. They only tell who should wait; what keeps an older driver out is the fence.
+//! Marks by which a writer shows that it lives: empty files that are touched, so that the name node's clock tells how old
+//! they are. They tell who should wait; what keeps an older driver out is the fence.
+//!
+//! But a fence is cleaned some day, and then its id is free again: from there on it is the older driver's mark that keeps it
+//! out, by its absence. So a mark is made once, under a name that nobody had, and never again: a renewal (an append of
+//! nothing) touches what is there and makes nothing, whenever it lands. A removal is final.
 
 use std::{
     sync::{
@@ -11,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Inner, PATIENCE};
+use super::Inner;
 use crate::{
     error::{Error, Result},
     storage::{Claim, Which, times::Since},
@@ -45,6 +49,8 @@ pub(super) struct Mark {
     renewed: Mutex<Since>,
     /// Whether somebody removed it, and so has taken the log over, or may have.
     removed: AtomicBool,
+    /// Whether a request of this writer may still be carried out that gives a segment another name.
+    unsure: AtomicBool,
 }
 
 impl Mark {
@@ -58,6 +64,14 @@ impl Mark {
 
     pub(super) fn note_removed(&self) {
         self.removed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_unsure(&self) -> bool {
+        self.unsure.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_unsure(&self) {
+        self.unsure.store(true, Ordering::Release);
     }
 }
 
@@ -77,12 +91,17 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Writes the mark, and keeps it new. A driver that finds its mark removed was taken over; a receiver writer's mark is
-    /// never renewed once it was overdue, since others may have cleaned up after it.
+    /// Makes the mark, which nobody had before, and keeps it new. A driver that finds its mark removed was taken over, a
+    /// receiver writer was cleaned; its mark is never renewed once it was overdue, since others may have done that.
     pub(super) fn new(inner: &Arc<Inner>, which: Which, path: String, others: Vec<String>) -> Result<Held> {
         let began = Since::now();
         inner.clock.note(inner.put(&path, Vec::new())?);
-        let mark = Arc::new(Mark { path, renewed: Mutex::new(began), removed: AtomicBool::new(false) });
+        let mark = Arc::new(Mark {
+            path,
+            renewed: Mutex::new(began),
+            removed: AtomicBool::new(false),
+            unsure: AtomicBool::new(false),
+        });
         let stop: Stop = Arc::default();
         let (ours, theirs, halt) = (inner.clone(), mark.clone(), stop.clone());
         let (ready, begun) = mpsc::channel();
@@ -121,18 +140,17 @@ fn renew(inner: &Inner, which: Which, mark: &Mark, stop: &Stop) {
             );
             return;
         }
-        let there = if driver { inner.time(&mark.path) } else { Ok(Some(0)) };
-        let renewed = match there {
+        match inner.renew(&mark.path) {
             Ok(None) => {
                 mark.note_removed();
-                log::warn!("the mark {} was removed: another driver has taken this log over", mark.path);
+                if driver {
+                    log::warn!("the mark {} was removed: another driver has taken this log over", mark.path);
+                } else {
+                    log::warn!("the mark {} was removed: others think that this writer is gone", mark.path);
+                }
                 return;
             }
-            Ok(Some(_)) => inner.put(&mark.path, Vec::new()),
-            Err(e) => Err(e),
-        };
-        match renewed {
-            Ok(time) => {
+            Ok(Some(time)) => {
                 inner.clock.note(time);
                 *mark.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began;
             }
@@ -160,7 +178,7 @@ impl Drop for Held {
         self.inner.let_go_of_writing(self.which);
         // Whoever comes next need not wait for it to grow old.
         if !self.mark.is_removed()
-            && let Err(e) = self.inner.delete_within(&self.mark.path, PATIENCE / 6)
+            && let Err(e) = self.inner.delete_within(&self.mark.path, self.inner.patience / 6)
         {
             log::debug!("a mark stays until it is old: {e}");
         }

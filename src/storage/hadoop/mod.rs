@@ -16,10 +16,15 @@
 
 pub(crate) mod jobs;
 mod marks;
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod scripted;
 mod segments;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     thread,
@@ -49,7 +54,7 @@ const ID: &str = "ferrowal.id";
 const ROOT: &str = "ferrowal.hadoop.root";
 /// `true` where `hflush` is enough.
 const HFLUSH: &str = "ferrowal.hadoop.hflush";
-/// Bound on calls that no record waits for.
+/// As a rule, the bound on calls that no record waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the marks of a live driver are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -95,6 +100,10 @@ struct Inner {
     marks: Mutex<HashMap<Which, Weak<Mark>>>,
     /// Files that this process has open for writing, by path.
     writing: Mutex<HashMap<String, Arc<Writing>>>,
+    /// Segments that this process tried to create without being told what became of it, by path.
+    tried: Mutex<HashSet<String>>,
+    /// Bound on calls that no record waits for.
+    patience: Duration,
     /// The driver's segment that keeps older ones out: never deleted by its own writer.
     fence: Mutex<Option<u64>>,
 }
@@ -118,7 +127,7 @@ impl Inner {
             ))
         })?;
         self.connected.get_or_try_init(|| {
-            call(Call::new(root, What::Connect, format!("{}", self.remote)), PATIENCE).map(drop)
+            call(Call::new(root, What::Connect, format!("{}", self.remote)), self.patience).map(drop)
         })?;
         Ok(root)
     }
@@ -155,27 +164,34 @@ impl Inner {
         };
         // Closed by going, without the lock.
         drop(gone);
+        locked(&self.tried).retain(|path| !path.starts_with(&below));
     }
 
-    /// Writes a small file, over what is there; gives the name node's time.
+    /// Writes a small file that is not there; gives the name node's time.
     fn put(&self, path: &str, bytes: Vec<u8>) -> Result<i64> {
         let asked = Call { bytes, ..Call::new(self.root()?, What::Put, path) };
-        Ok(call(asked, PATIENCE)?.number)
+        Ok(call(asked, self.patience)?.number)
+    }
+
+    /// Gives a file that is there the name node's time, and gives that; none where it is not there, and then nothing is
+    /// made: whoever removed it must not see it again, however late this comes.
+    fn renew(&self, path: &str) -> Result<Option<i64>> {
+        found(self.ask(What::Renew, path, self.patience).map(|a| a.number))
     }
 
     /// A small file, if it is there.
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let asked = Call { room: SMALL, ..Call::new(self.root()?, What::Get, path) };
-        found(call(asked, PATIENCE).map(|a| a.bytes))
+        found(call(asked, self.patience).map(|a| a.bytes))
     }
 
     /// When a file was changed, if it is there.
     fn time(&self, path: &str) -> Result<Option<i64>> {
-        found(self.ask(What::Time, path, PATIENCE).map(|a| a.number))
+        found(self.ask(What::Time, path, self.patience).map(|a| a.number))
     }
 
     fn delete(&self, path: &str) -> Result<bool> {
-        self.delete_within(path, PATIENCE)
+        self.delete_within(path, self.patience)
     }
 
     fn delete_within(&self, path: &str, bound: Duration) -> Result<bool> {
@@ -183,18 +199,18 @@ impl Inner {
     }
 
     fn make_dirs(&self, path: &str) -> Result<()> {
-        self.ask(What::MakeDirs, path, PATIENCE).map(drop)
+        self.ask(What::MakeDirs, path, self.patience).map(drop)
     }
 
     /// Gives a file its name, unless that is taken. Whether it was not.
     fn rename(&self, from: &str, to: &str) -> Result<bool> {
         let asked = Call { other: to.to_owned(), ..Call::new(self.root()?, What::Rename, from) };
-        Ok(call(asked, PATIENCE)?.number == 1)
+        Ok(call(asked, self.patience)?.number == 1)
     }
 
     /// What is in a directory; nothing where there is none.
     fn list(&self, dir: &str) -> Result<Vec<Found>> {
-        let Some(answer) = found(self.ask(What::List, dir, PATIENCE))? else { return Ok(Vec::new()) };
+        let Some(answer) = found(self.ask(What::List, dir, self.patience))? else { return Ok(Vec::new()) };
         let parse = |line: &String| {
             let mut parts = line.splitn(4, ' ');
             let (length, changed) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
@@ -209,7 +225,7 @@ impl Inner {
     /// Takes a file from whoever has it open, or had when he died; gives its length, which no other writer changes any
     /// more.
     fn recover(&self, path: &str) -> Result<u64> {
-        let answer = self.ask(What::Recover, path, PATIENCE)?;
+        let answer = self.ask(What::Recover, path, self.patience)?;
         Ok(u64::try_from(answer.number).unwrap_or(0))
     }
 
@@ -270,6 +286,10 @@ impl HadoopHome {
                 clock: NameNodeClock::default(),
                 marks: Mutex::default(),
                 writing: Mutex::default(),
+                tried: Mutex::default(),
+                patience: number("ferrowal.test.patience")
+                    .and_then(|millis| u64::try_from(millis).ok())
+                    .map_or(PATIENCE, Duration::from_millis),
                 fence: Mutex::default(),
             }),
         }
@@ -439,7 +459,11 @@ impl Home for HadoopHome {
                 self.inner.delete(&format!("{removed}/{}", note.name))?;
             }
         }
-        self.inner.put(&format!("{removed}/{writer}"), Vec::new()).map(drop)
+        match self.inner.put(&format!("{removed}/{writer}"), Vec::new()) {
+            // An earlier try has noted it.
+            Err(e) if e.is_exists() => Ok(()),
+            noted => noted.map(drop),
+        }
     }
 
     fn remove_writer(&self, writer: Uuid, claim: Box<dyn Claim>) -> Result<()> {
@@ -461,18 +485,18 @@ impl Home for HadoopHome {
         }
         inner.make_dirs(&dir)?;
         let temp = format!("{path}.{}", Uuid::new_v4());
-        let file = Writing::create(inner, &temp, Vec::new(), PATIENCE)?;
+        let file = Writing::create(inner, &temp, Vec::new(), inner.patience)?;
         let mut at = 0;
         let copy = || {
             for piece in bytes {
                 let piece = piece?;
                 for part in piece.chunks(PIECE) {
-                    file.append(at, part.to_vec(), 0, PATIENCE)?;
+                    file.append(at, part.to_vec(), 0, inner.patience)?;
                     at += part.len() as u64;
                 }
             }
-            file.append(at, Vec::new(), 1, PATIENCE)?;
-            file.close()
+            file.append(at, Vec::new(), 1, inner.patience)?;
+            file.close(inner.patience)
         };
         let copied = copy();
         // Another that keeps the same bytes aside at the same time has made the same copy.

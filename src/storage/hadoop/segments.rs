@@ -18,7 +18,7 @@ use std::{
 use uuid::Uuid;
 
 use super::{
-    Found, Inner, PATIENCE, exists, found,
+    Found, Inner, exists, found,
     jobs::{Call, What, call, post},
     locked,
 };
@@ -32,6 +32,8 @@ use crate::{
 const PAD: u32 = 64;
 /// Bytes of one read at most.
 const MOST_READ: usize = 4 << 20;
+/// Between the number and the rest of the name of what was left where a segment was to be: no segment's name has it.
+const ASIDE: &str = ".aside-";
 /// How long somebody else may take from the creation of a segment to its header.
 const HEADER_WAIT: Duration = Duration::from_secs(5);
 const HEADER_LOOK: Duration = Duration::from_millis(50);
@@ -89,11 +91,11 @@ impl Writing {
         *locked(&self.at)
     }
 
-    /// Closes it, and waits for that.
-    pub(super) fn close(&self) -> Result<()> {
+    /// Closes it, and waits for that: nobody but the name node says whether it is closed.
+    pub(super) fn close(&self, bound: Duration) -> Result<()> {
         self.closed.store(true, Ordering::Release);
         let asked = Call { file: self.file, ..Call::new(self.root, What::Close, self.path.as_str()) };
-        call(asked, PATIENCE).map(drop)
+        call(asked, bound).map(drop)
     }
 }
 
@@ -140,8 +142,17 @@ impl HadoopStorage {
     fn make(&self, id: u64, space: Space, header: Vec<u8>) -> Result<Box<dyn SegmentWrite>> {
         let path = self.path(id);
         let bound = self.inner.write_timeout.max(Duration::from_secs(1));
-        let file = Arc::new(Writing::create(&self.inner, &path, header, bound)?);
-        locked(&self.inner.writing).insert(path.clone(), file.clone());
+        let file = match Writing::create(&self.inner, &path, header, bound) {
+            Ok(file) => Arc::new(file),
+            Err(e) => {
+                if !e.is_exists() {
+                    locked(&self.inner.tried).insert(path);
+                }
+                return Err(e);
+            }
+        };
+        locked(&self.inner.tried).remove(&path);
+        locked(&self.inner.writing).insert(path, file.clone());
         Ok(Box::new(HadoopSegment {
             inner: self.inner.clone(),
             which: self.which,
@@ -160,8 +171,18 @@ impl HadoopStorage {
 
     /// What to make of an id that is taken: it is somebody else's, and then this writer is fenced, or what became of our
     /// own attempt that was never answered; that goes.
+    ///
+    /// Nothing is deleted by its name, which soon names a segment in use: a request that the name node carries out late
+    /// would take acknowledged records with it. What was left is given a name that nobody else has, and deleted by that.
+    /// Only the renaming can come late then. If it is not known what became of it, this writer creates nothing any more
+    /// ([`Mark::note_unsure`](super::marks::Mark::note_unsure)); and no other one ever does under this name, since a new
+    /// driver's ids are above those that it found, and an executor's directory is its own. So whenever it lands, it finds
+    /// what was left, or nothing.
     fn settle(&self, id: u64, header: &[u8]) -> Result<()> {
         let ours = decode_header(header).map(|h| h.place().writer).ok();
+        // Our own attempt was given up: what is there is that, most likely, and nobody is about to write a header to it.
+        // Should it be somebody else's after all, he loses his lease and creates it anew, or is found by his header below.
+        let wait = !locked(&self.inner.tried).contains(&self.path(id));
         let began = Instant::now();
         while began.elapsed() < HEADER_WAIT {
             match found(self.owner(id))? {
@@ -169,6 +190,7 @@ impl HadoopStorage {
                 Some(Some((writer, _))) if Some(writer) == ours => break,
                 // Its writer may be at it: its lease is not ours to take.
                 Some(Some((writer, epoch))) => return Err(self.taken(id, writer, epoch)),
+                Some(None) if !wait => break,
                 // Whoever made it is about to write its header, or is dead.
                 Some(None) => thread::sleep(HEADER_LOOK),
             }
@@ -181,8 +203,38 @@ impl HadoopStorage {
         }
         match found(self.owner(id))? {
             Some(Some((writer, epoch))) if Some(writer) != ours => Err(self.taken(id, writer, epoch)),
-            _ => self.inner.delete(&path).map(drop),
+            _ => self.put_aside(id),
         }
+    }
+
+    fn put_aside(&self, id: u64) -> Result<()> {
+        let aside = format!("{}/{id:016}{ASIDE}{}", self.dir, Uuid::new_v4());
+        match self.inner.rename(&self.path(id), &aside) {
+            Ok(_) => {}
+            Err(e) => {
+                if let Some(mark) = self.inner.mark(self.which) {
+                    mark.note_unsure();
+                }
+                return Err(e);
+            }
+        }
+        // Nobody ever has this name again: it may be deleted whenever the name node comes to it, and does no harm if not.
+        if let Err(e) = self.inner.delete(&aside) {
+            log::debug!("{aside} is in nobody's way: {e}");
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is on its way that could take from a segment the name that it is about to be given.
+    fn certain(&self) -> Result<()> {
+        if self.inner.mark(self.which).is_some_and(|mark| mark.is_unsure()) {
+            let detail =
+                "the name node did not say whether a segment that was never used has another name by now: \
+                          a new writer must go on"
+                    .into();
+            return Err(Error::Fenced { place: self.place(), detail });
+        }
+        Ok(())
     }
 
     /// Whether nobody can think that this writer is gone, or has taken its place.
@@ -216,8 +268,10 @@ impl Storage for HadoopStorage {
             pad: PAD,
             preallocated: false,
             fenced: true,
+            begins_empty: true,
             reserve: false,
-            collect_every: Duration::from_secs(60),
+            // A minute.
+            collect_every: self.inner.times.writer_renewed,
             ..Traits::local(BLOCK, 1)
         }
     }
@@ -232,6 +286,7 @@ impl Storage for HadoopStorage {
 
     fn create(&self, id: u64, space: Space, header: &Header<'_>) -> Result<Box<dyn SegmentWrite>> {
         self.not_gone(false)?;
+        self.certain()?;
         let header = header(false);
         let made = match self.make(id, space, header.clone()) {
             Err(e) if e.is_exists() => {
@@ -269,7 +324,7 @@ impl Storage for HadoopStorage {
         let reader = HadoopReader {
             inner: self.inner.clone(),
             path: self.path(id),
-            opened: Mutex::new(Opened::new(&self.inner, &self.path(id))?),
+            opened: Mutex::new(Arc::new(Opened::new(&self.inner, &self.path(id))?)),
         };
         Ok(Arc::new(reader))
     }
@@ -281,15 +336,25 @@ impl Storage for HadoopStorage {
             && file.length() == at
         {
             // Even without barriers: a footer says that what is before it is durable.
-            file.append(at, footer.to_vec(), 1, PATIENCE)?;
-            return file.close();
+            file.append(at, footer.to_vec(), 1, self.inner.patience)?;
+            let Err(e) = file.close(self.inner.patience) else { return Ok(()) };
+            // It is whole, and under construction: as long as that stays so, it takes a block of the quota, and its end is
+            // where DataNodes say.
+            log::debug!("closing {path}, whose lease is taken now: {e}");
+            self.not_gone(true)?;
+            return self.inner.recover(&path).map(drop);
         }
+        // This cuts, and an older driver must not: the new one may have kept what is to be cut. (It was never acknowledged;
+        // but what was recovered stays.) Whoever comes past this and is paused then can only be one that recovers the log
+        // itself, since a writer's own segments are sealed above: and what two of them find in an older segment, whose
+        // lease was taken before they looked, is the same.
+        self.not_gone(true)?;
         let asked = Call {
             a: at.cast_signed(),
             bytes: footer.to_vec(),
             ..Call::new(self.inner.root()?, What::Seal, path)
         };
-        call(asked, PATIENCE * 2).map(drop)
+        call(asked, self.inner.patience * 2).map(drop)
     }
 
     fn delete(&self, ids: &[u64]) -> Result<()> {
@@ -405,7 +470,7 @@ struct Opened {
 impl Opened {
     fn new(inner: &Inner, path: &str) -> Result<Opened> {
         let root = inner.root()?;
-        let answer = call(Call::new(root, What::Open, path), PATIENCE)?;
+        let answer = call(Call::new(root, What::Open, path), inner.patience)?;
         let size = answer.names.first().and_then(|n| n.parse().ok());
         let size = size.ok_or_else(|| Error::Internal("a file was opened, and has no length".into()))?;
         Ok(Opened { root, file: answer.number, size })
@@ -423,26 +488,24 @@ impl Drop for Opened {
 struct HadoopReader {
     inner: Arc<Inner>,
     path: String,
-    opened: Mutex<Opened>,
+    /// Closed when nobody reads from it any more.
+    opened: Mutex<Arc<Opened>>,
 }
 
 impl HadoopReader {
     fn fill(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
-        let (root, file, size) = {
-            let opened = locked(&self.opened);
-            (opened.root, opened.file, opened.size)
-        };
-        let end = offset.saturating_add(into.len() as u64).min(size);
+        let opened = locked(&self.opened).clone();
+        let end = offset.saturating_add(into.len() as u64).min(opened.size);
         let wanted = end.saturating_sub(offset) as usize;
         let mut done = 0;
         while done < wanted {
             let asked = Call {
-                file,
+                file: opened.file,
                 a: (offset + done as u64).cast_signed(),
                 room: MOST_READ.min(wanted - done),
-                ..Call::new(root, What::Read, self.path.as_str())
+                ..Call::new(opened.root, What::Read, self.path.as_str())
             };
-            let bytes = call(asked, PATIENCE)?.bytes;
+            let bytes = call(asked, self.inner.patience)?.bytes;
             if bytes.is_empty() {
                 break;
             }
@@ -476,11 +539,13 @@ impl SegmentRead for HadoopReader {
     fn settle(&self) -> Result<()> {
         let writing = locked(&self.inner.writing).get(&self.path).cloned();
         if let Some(file) = writing {
-            return file.append(file.length(), Vec::new(), 1, PATIENCE);
+            return file.append(file.length(), Vec::new(), 1, self.inner.patience);
         }
         self.inner.recover(&self.path)?;
-        let again = Opened::new(&self.inner, &self.path)?;
-        *locked(&self.opened) = again;
+        let again = Arc::new(Opened::new(&self.inner, &self.path)?);
+        let before = std::mem::replace(&mut *locked(&self.opened), again);
+        // Without the lock: it is closed here, or by whoever still reads from it.
+        drop(before);
         Ok(())
     }
 }

@@ -182,7 +182,7 @@ pub(super) fn choose(dir: &Path, asked: BarrierMethod) -> Result<BarrierMethod> 
 fn make_probe(path: &Path) -> Result<()> {
     let file = fs::create_new(path)?;
     fs::reserve(&file, path, PROBE_SPAN)?;
-    fs::zero(&file, path, PROBE_SPAN)?;
+    fs::zero(&file, path, PROBE_SPAN, Duration::MAX)?;
     fs::sync_data(&file, path)
 }
 
@@ -241,7 +241,7 @@ pub(crate) fn probe(path: &Path, bytes: usize, span: Duration) -> Result<(Barrie
     if !path.exists() {
         let file = fs::create_new(path)?;
         fs::reserve(&file, path, SPAN)?;
-        fs::zero(&file, path, SPAN)?;
+        fs::zero(&file, path, SPAN, Duration::MAX)?;
         fs::sync_data(&file, path)?;
     }
     let length = bytes.next_multiple_of(ALIGN);

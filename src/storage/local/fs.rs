@@ -6,6 +6,7 @@ use std::{
     num::NonZeroU64,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -143,15 +144,17 @@ pub(super) fn read_two_at(
     Ok(done + rest)
 }
 
-/// Writes zeros over all of a new file's `size` bytes, so that later overwrites move no metadata: fallocate alone
-/// leaves unwritten extents, whose first write costs a journal commit in every barrier.
+/// Writes zeros over a new file's `size` bytes, so that later overwrites move no metadata: fallocate alone leaves unwritten
+/// extents, whose first write costs a journal commit in every barrier. Over the first piece only, where all of them would
+/// take longer than `within`: the file must have its size already.
 ///
 /// Past the page cache where the file system allows it: the copies of the zeros there would take memory and processor time
 /// from those who write records meanwhile.
-pub(super) fn zero(file: &File, path: &Path, size: u64) -> Result<()> {
+pub(super) fn zero(file: &File, path: &Path, size: u64, within: Duration) -> Result<()> {
     let (memory, skip) = direct::aligned_zeros(ZEROS);
     let zeros = &memory[skip..skip + ZEROS];
     let direct = direct::open_direct(path).ok();
+    let began = Instant::now();
     let mut at = 0;
     while at < size {
         let n = (size - at).min(ZEROS as u64) as usize;
@@ -164,14 +167,20 @@ pub(super) fn zero(file: &File, path: &Path, size: u64) -> Result<()> {
             _ => write_at(file, path, at, &mut [IoSlice::new(piece)])?,
         }
         at += n as u64;
+        let pieces = u32::try_from(size / at).unwrap_or(u32::MAX);
+        if began.elapsed().saturating_mul(pieces) > within {
+            break;
+        }
     }
     Ok(())
 }
 
 /// Reserves space without writing it. A file system that cannot is fine: then a full disk shows at the write.
-pub(super) fn reserve(file: &File, path: &Path, size: u64) -> Result<()> {
+/// Whether it could.
+pub(super) fn reserve(file: &File, path: &Path, size: u64) -> Result<bool> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
-        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
         Err(e) => Err(Error::io("reserve space for", path.display(), e.into())),
     }
 }
@@ -200,6 +209,35 @@ pub(super) fn replace_small(path: &Path, bytes: &[u8]) -> Result<()> {
         remove_quietly(&temp);
     }
     written.and_then(|()| sync_parent(path))
+}
+
+/// Gives the name of `file` to another, of its first `length` bytes and `tail`, in one step and durably.
+pub(super) fn replace_by_head(path: &Path, file: &File, length: u64, tail: &[u8]) -> Result<()> {
+    const PIECE: u64 = 1 << 20;
+    let temp = path.with_extension("tmp");
+    if temp.exists() {
+        remove_quietly(&temp);
+    }
+    let made = create_new(&temp)?;
+    let copy = || {
+        let mut at = 0;
+        while at < length {
+            let mut piece = vec![0; PIECE.min(length - at) as usize];
+            if read_at(file, path, at, &mut piece)? < piece.len() {
+                return Err(Error::io("read", path.display(), io::ErrorKind::UnexpectedEof.into()));
+            }
+            write_at(&made, &temp, at, &mut [IoSlice::new(&piece)])?;
+            at += piece.len() as u64;
+        }
+        write_at(&made, &temp, length, &mut [IoSlice::new(tail)])?;
+        sync_data(&made, &temp)?;
+        fs::rename(&temp, path).map_err(|e| Error::io("name", path.display(), e))
+    };
+    let copied = copy();
+    if copied.is_err() {
+        remove_quietly(&temp);
+    }
+    copied.and_then(|()| sync_parent(path))
 }
 
 /// The bytes of a small file; `None` if it is not there.
@@ -296,18 +334,55 @@ pub(super) fn kind(path: &Path) -> Result<Kind> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
+    use once_cell::sync::OnceCell;
+
+    use super::{super::segments::LocalStorage, *};
+    use crate::{
+        options::{BarrierMethod, Role},
+        storage::Storage,
+    };
+
+    /// Groups at the device at once, of a log whose writes are direct and durable by themselves.
+    fn in_flight(dir: &Path) -> usize {
+        File::create(dir.join("LOCK")).unwrap();
+        let method = Arc::new(OnceCell::with_value(BarrierMethod::Dsync));
+        LocalStorage::new(dir.to_path_buf(), Arc::default(), method, true, Role::Driver).traits().in_flight
+    }
 
     /// tmpfs takes `O_DIRECT`, and has nothing but the page cache: two writes at once could be told of each other's errors.
     #[test]
-    fn direct_writes_that_go_through_the_cache_are_known() {
+    fn direct_writes_that_go_through_the_cache_are_known_and_go_one_by_one() {
         const TMPFS: u64 = 0x0102_1994;
-        let dir = Path::new("/dev/shm");
-        if !rustix::fs::statfs(dir).is_ok_and(|s| s.f_type as u64 == TMPFS) {
-            return println!("skipped: {} is no tmpfs here", dir.display());
+        let shm = Path::new("/dev/shm");
+        if !rustix::fs::statfs(shm).is_ok_and(|s| s.f_type as u64 == TMPFS) {
+            return println!("skipped: {} is no tmpfs here", shm.display());
         }
-        let file = tempfile::NamedTempFile::new_in(dir).unwrap();
-        assert!(!writes_past_the_cache(file.path()));
-        assert!(!writes_past_the_cache(&dir.join("not there")));
+        let dir = tempfile::tempdir_in(shm).unwrap();
+        assert_eq!(in_flight(dir.path()), 1);
+        assert!(!writes_past_the_cache(&dir.path().join("LOCK")));
+        assert!(!writes_past_the_cache(&dir.path().join("not there")));
+    }
+
+    #[test]
+    fn several_direct_writes_go_at_once_where_they_are_direct() {
+        let dir = tempfile::tempdir().unwrap();
+        let several = in_flight(dir.path()) > 1;
+        assert_eq!(several, writes_past_the_cache(&dir.path().join("LOCK")));
+    }
+
+    #[test]
+    fn zeros_are_left_out_that_would_come_too_late() {
+        let file = tempfile::NamedTempFile::new_in(".").unwrap();
+        let size = 4 * ZEROS as u64;
+        for (within, written) in [(Duration::ZERO, ZEROS as u64), (Duration::MAX, size)] {
+            file.as_file().set_len(0).unwrap();
+            file.as_file().set_len(size).unwrap();
+            zero(file.as_file(), file.path(), size, within).unwrap();
+            file.as_file().sync_all().unwrap();
+            let meta = file.as_file().metadata().unwrap();
+            assert_eq!((meta.blocks() * 512, meta.len()), (written, size), "{within:?}");
+        }
     }
 }

@@ -19,6 +19,7 @@ pub(crate) use direct::probe;
 
 use std::{
     io::IoSlice,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -292,6 +293,23 @@ impl Home for LocalHome {
             return Err(e);
         }
         Ok(path.display().to_string())
+    }
+
+    fn quarantine_whole(&self, which: Which, id: u64, label: &str) -> Result<Option<String>> {
+        let dir = self.dir.join("quarantine");
+        fs::make_dir(&dir)?;
+        let path = dir.join(label);
+        let segment = segments::path_in(&self.writer_dir(which), id);
+        if let Err(e) = std::fs::hard_link(&segment, &path) {
+            let file = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+            // A recovery that was cut short has made it. Otherwise: not every file system has links.
+            if file(&path).is_none() || file(&path) != file(&segment) {
+                log::debug!("segment {id} is copied to quarantine, since it cannot be linked: {e}");
+                return Ok(None);
+            }
+        }
+        fs::sync_dir(&dir)?;
+        Ok(Some(path.display().to_string()))
     }
 }
 

@@ -24,7 +24,7 @@ impl Core {
         match result {
             Ok((placed, written)) => {
                 let took = now.saturating_duration_since(flight.submitted);
-                self.gathering.took(took);
+                self.gathering.took(took, written.records, flight.stamp.footprint);
                 self.config.metrics.time(Sized::Barrier, took);
                 flight.state = FlightState::Durable(written);
                 flight.queued.group.answer(Ok(placed));

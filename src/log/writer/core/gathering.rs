@@ -24,6 +24,9 @@ const MOST: Duration = Duration::from_micros(150);
 /// Barriers up to this are waited for by yielding. For longer ones that was seen to slow down the device itself: its
 /// interrupts want the processors, too.
 const BRIEF: Duration = Duration::from_micros(160);
+/// So are those up to this, if each has many small records: to wake as many threads is more work than to keep them awake.
+const BRIEF_FOR_MANY: Duration = Duration::from_micros(400);
+const SMALL: u64 = 64 << 10;
 /// A wait below this is none.
 const LEAST: Duration = Duration::from_micros(4);
 /// After so many answers without waiting it is tried again.
@@ -36,6 +39,8 @@ pub(super) struct Gathering {
     wait: Option<Wait>,
     /// How long a barrier takes, smoothed.
     barrier: Duration,
+    /// Whether the last group had many small records.
+    many: bool,
     /// How long a wait may be; grows when those who were expected came.
     patience: Option<Duration>,
     idle: u32,
@@ -62,14 +67,15 @@ pub(super) enum Verdict {
 }
 
 impl Gathering {
-    /// A barrier took so long.
-    pub(super) fn took(&mut self, time: Duration) {
+    /// The barrier of a group of so many records and bytes took so long.
+    pub(super) fn took(&mut self, time: Duration, records: u64, bytes: u64) {
+        self.many = records >= CROWD as u64 && bytes <= SMALL;
         self.barrier = if self.barrier.is_zero() { time } else { (self.barrier * 7 + time) / 8 };
     }
 
     /// Whether barriers are so short that those who wait for one should keep their processors awake.
     pub(super) fn is_brief(&self) -> bool {
-        self.barrier < BRIEF
+        self.barrier < if self.many { BRIEF_FOR_MANY } else { BRIEF }
     }
 
     fn most(&self) -> Duration {

@@ -285,6 +285,8 @@ pub(crate) struct Core {
     ready: Ready,
     /// Since when writers wait for a segment.
     segment_wanted: Option<Instant>,
+    /// When the last segment began to be filled.
+    rolled: Option<Instant>,
     /// Since when a group is at the device.
     device_since: Option<Instant>,
     /// Segments that are there, for the metrics.
@@ -341,6 +343,7 @@ impl Core {
             segments,
             ready: Ready::None,
             segment_wanted: None,
+            rolled: None,
             device_since: None,
             live,
             prepare_after: None,

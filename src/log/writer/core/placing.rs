@@ -1,6 +1,6 @@
 //! Which group goes where: the next write, and the segment it needs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     Config, Core, Flight, FlightState, MARK_ROOM, Op, PREPARE_RETRY, Queued, Ready, Verdict, Worker, address,
@@ -18,6 +18,9 @@ use crate::{
     storage::{Barrier, Poisoned, Preallocate, SegmentWrite, Space},
     sync::Arc,
 };
+
+/// For whoever waits for a segment, zeros take half of this at most.
+const URGENT: Duration = Duration::from_millis(8);
 
 impl Core {
     /// The next write, or what must happen before it.
@@ -66,7 +69,7 @@ impl Core {
         match &self.ready {
             Ready::Creating => return Some(Step::Idle(None)),
             Ready::Segment { write, .. } if write.size() >= least => {
-                self.activate_ready(footprint);
+                self.activate_ready(now, footprint);
                 // Most of the time it was ready before anybody wanted it.
                 let waited = self.segment_wanted.take().map(|since| now.saturating_duration_since(since));
                 self.config.metrics.time(Sized::RollWait, waited.unwrap_or_default());
@@ -84,15 +87,18 @@ impl Core {
             _ => {}
         }
         // Too small for this group, but it has an id: it takes its place, empty but for marks.
-        self.activate_ready(footprint);
+        self.activate_ready(now, footprint);
         Some(Step::Do(self.create(least, true)))
     }
 
     /// Leaves the active segment for the one that is ready, if there is one, for the sake of a group of this size.
-    fn activate_ready(&mut self, footprint: u64) {
+    fn activate_ready(&mut self, now: Instant, footprint: u64) {
         if let Ready::Segment { id, write } = std::mem::replace(&mut self.ready, Ready::None) {
             let full =
                 self.segments.active().is_some_and(|a| !a.has_room(footprint, MARK_ROOM, &self.config));
+            if let Some(rolled) = self.rolled.replace(now) {
+                self.segments.note_pace(now.saturating_duration_since(rolled));
+            }
             self.segments.retire(full);
             self.segments.activate(id, write, u64::from(self.config.block));
             self.live[0].set(self.segments.count());
@@ -109,6 +115,8 @@ impl Core {
         } else {
             (self.segments.wish(self.config.segment_size).max(least), Preallocate::Zeroed)
         };
+        // Whoever waits would wait for the zeros.
+        let within = if urgent { URGENT } else { self.segments.within() };
         let past = Past {
             watermark: self.known_durable(),
             threshold: self.thresholds.effective(),
@@ -117,7 +125,7 @@ impl Core {
             first: self.segments.first_sequence().map_or(self.acked, |f| f.min(self.acked)),
             previous: self.segments.newest_of_generation(self.config.deferred),
         };
-        Op::Create { id: self.segments.take_id(), space: Space { wish, least, how, urgent }, past }
+        Op::Create { id: self.segments.take_id(), space: Space { wish, least, how, within, urgent }, past }
     }
 
     pub(super) fn barrier(&self) -> Barrier {

@@ -126,3 +126,64 @@ fn a_mark_that_failed_is_not_held_against_the_next_record() {
     now += Duration::from_secs(60);
     append(&mut core, now).expect("nothing fails any more");
 }
+
+/// How soon each segment will be needed that is prepared ahead of need, while records come one in a millisecond.
+#[test]
+fn a_prepared_segment_is_needed_when_the_active_one_will_be_full() {
+    let mut now = Instant::now();
+    let mut core = core(Duration::ZERO);
+    let mut asked = Vec::new();
+    for _ in 0..600 {
+        now += Duration::from_millis(1);
+        append(&mut core, now).expect("nothing fails");
+        while let Step::Do(op) = core.step(now, Worker::Housekeeper) {
+            let outcome = match op {
+                Op::Create { id, space, .. } => {
+                    asked.push(space.within);
+                    Outcome::Created { id, urgent: false, result: Ok(Box::new(Nowhere)) }
+                }
+                Op::Seal { place, .. } => Outcome::Sealed { id: place.segment, result: Ok(()) },
+                op => panic!("{op:?} was not expected"),
+            };
+            core.done(now, outcome);
+        }
+    }
+    // A segment of 1 MiB has room for some 250 blocks of 4 KiB.
+    let [first, second, third] = asked[..] else { panic!("{asked:?}") };
+    assert_eq!(first, Duration::MAX, "nothing is known yet");
+    for within in [second, third] {
+        assert!((Duration::from_millis(240)..Duration::from_millis(270)).contains(&within), "{asked:?}");
+    }
+}
+
+/// Found by the simulation of object stores: a process that died while a segment was on its way left a log whose low-water mark
+/// named that one, which never came to be.
+#[test]
+fn the_low_water_mark_names_a_segment_that_is_there() {
+    let now = Instant::now();
+    let mut core = core(Duration::ZERO);
+    (core.config.deferred, core.config.groups, core.config.in_flight) = (true, 1, 4);
+    append(&mut core, now).expect("nothing fails");
+    let Ok(Reserved::Seat(seat, ..)) = core.reserve(now, 10, 0) else { panic!("there is memory") };
+    let (group, _) = seat.fill(&mut Slice(&[7; 10]), crate::format::Coded::plain(10)).expect("a copy");
+    let on_its_way = loop {
+        match core.step(now, Worker::Member(address(&group))) {
+            Step::Do(Op::Create { id, space, .. }) => {
+                core.done(now, Outcome::Created { id, urgent: space.urgent, result: Ok(Box::new(Nowhere)) });
+            }
+            Step::Do(op @ Op::Write { .. }) => break op,
+            step => panic!("{step:?} was not expected"),
+        }
+    };
+    drop(core.clean(100, false));
+    while let Step::Do(op) = core.step(now, Worker::Housekeeper) {
+        let outcome = match op {
+            Op::Create { id, .. } => Outcome::Created { id, urgent: false, result: Ok(Box::new(Nowhere)) },
+            Op::Seal { place, .. } => Outcome::Sealed { id: place.segment, result: Ok(()) },
+            op => panic!("{op:?} was not expected"),
+        };
+        core.done(now, outcome);
+    }
+    assert_eq!(core.low_water(), 1, "the second segment may never come to be");
+    drop(on_its_way);
+}

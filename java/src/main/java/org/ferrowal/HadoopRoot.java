@@ -58,31 +58,23 @@ final class HadoopRoot {
     private static final long LOOK_MILLIS = 50;
     private static final long RECOVERY_MILLIS = 50_000;
 
+    private static final int CLOSE = 4;
+    private static final byte[] NOTHING = new byte[0];
+
     private static final AtomicLong LAST = new AtomicLong();
     private static final Map<Key, Long> NUMBERS = new ConcurrentHashMap<>();
     private static final Map<Long, HadoopRoot> ROOTS = new ConcurrentHashMap<>();
-    private static final Map<Long, FSDataOutputStream> WRITING = new ConcurrentHashMap<>();
-    private static final Map<Long, Reading> READING = new ConcurrentHashMap<>();
+    static final Map<Long, FSDataOutputStream> WRITING = new ConcurrentHashMap<>();
+    private static final Map<Long, HadoopReading> READING = new ConcurrentHashMap<>();
 
     private final Key key;
-    private DistributedFileSystem system;
+    private volatile DistributedFileSystem system;
 
     /** What makes one root another: secrets may be in it. */
     private record Key(String scheme, String authority, Map<String, String> properties, UserGroupInformation user) {
         @Override
         public String toString() {
             return scheme + "://" + authority;
-        }
-    }
-
-    /** A file that is read; opened anew where its stream fails. */
-    private static final class Reading {
-        private final String path;
-        private FSDataInputStream in;
-
-        Reading(String path, FSDataInputStream in) {
-            this.path = path;
-            this.in = in;
         }
     }
 
@@ -189,17 +181,24 @@ final class HadoopRoot {
     private void run(long[] job, String path, String other, byte[] piece) throws IOException, InterruptedException {
         long id = job[HadoopThreads.ID];
         long file = job[HadoopThreads.FILE];
+        // What may hang is behind it.
+        if (job[HadoopThreads.WHAT] != CLOSE) {
+            system();
+        }
+        if (!wanted(id) && job[HadoopThreads.WHAT] != CLOSE) {
+            return;
+        }
         switch ((int) job[HadoopThreads.WHAT]) {
             case 1 -> well(id, 0, system().getUri().toString());
             case 2 -> create(id, job, path, piece);
             case 3 -> write(id, job, file, piece);
-            case 4 -> {
+            case CLOSE -> {
                 close(file);
                 well(id, 0);
             }
             case 5 -> open(id, path);
             case 6 -> read(id, job, file, piece);
-            case 7 -> Native.jobAnswer(id, WELL, "", 0, list(new Path(path)));
+            case 7 -> Native.jobAnswer(id, WELL, "", 0, list(id, new Path(path)));
             case 8 -> well(id, system().delete(new Path(path), true) ? 1 : 0);
             case 9 -> {
                 recover(new Path(path));
@@ -209,7 +208,7 @@ final class HadoopRoot {
             case 11 -> put(id, job, new Path(path), piece);
             case 12 -> {
                 try (FSDataInputStream in = openOrRecover(new Path(path))) {
-                    fill(id, in, 0, job[HadoopThreads.ROOM], piece, new long[1]);
+                    HadoopReading.fill(in, 0, job[HadoopThreads.ROOM], piece, sink(id), new long[1]);
                 }
                 well(id, 0);
             }
@@ -219,15 +218,34 @@ final class HadoopRoot {
             }
             case 14 -> well(id, rename(new Path(path), new Path(other)) ? 1 : 0);
             case 15 -> well(id, system().getFileStatus(new Path(path)).getModificationTime());
+            case 16 -> {
+                renew(new Path(path));
+                well(id, system().getFileStatus(new Path(path)).getModificationTime());
+            }
             default -> throw new IOException("no job of kind " + job[HadoopThreads.WHAT] + " is known");
         }
+    }
+
+    /** Whether somebody still waits: a call that nobody waits for is not begun. One that was begun may still be late. */
+    private static boolean wanted(long id) {
+        return Native.jobBytes(id, 0, NOTHING) >= 0;
+    }
+
+    private static HadoopReading.Sink sink(long id) {
+        return (at, bytes, length) -> Native.jobFill(id, at, bytes, length);
     }
 
     private static boolean well(long id, long number, String... names) {
         return Native.jobAnswer(id, WELL, "", number, names);
     }
 
-    private synchronized DistributedFileSystem system() throws IOException, InterruptedException {
+    /** Nobody who has it waits for somebody who connects. */
+    private DistributedFileSystem system() throws IOException, InterruptedException {
+        DistributedFileSystem connected = system;
+        return connected == null ? connect() : connected;
+    }
+
+    private synchronized DistributedFileSystem connect() throws IOException, InterruptedException {
         if (system == null) {
             Configuration conf = new Configuration();
             key.properties().forEach(conf::set);
@@ -251,13 +269,13 @@ final class HadoopRoot {
         return system;
     }
 
-    private FSDataOutputStream begin(Path path, boolean overwrite) throws IOException, InterruptedException {
+    private FSDataOutputStream begin(Path path) throws IOException, InterruptedException {
         // Not erasure coded, which has no hsync; blocks that end in the middle of a group are synced as well.
-        return system().createFile(path).overwrite(overwrite).permission(FILE).replicate().syncBlock().build();
+        return system().createFile(path).overwrite(false).permission(FILE).replicate().syncBlock().build();
     }
 
     private void create(long id, long[] job, String path, byte[] piece) throws IOException, InterruptedException {
-        FSDataOutputStream out = begin(new Path(path), false);
+        FSDataOutputStream out = begin(new Path(path));
         boolean kept = false;
         long file = LAST.incrementAndGet();
         try {
@@ -313,9 +331,16 @@ final class HadoopRoot {
     private void open(long id, String path) throws IOException, InterruptedException {
         FSDataInputStream in = openOrRecover(new Path(path));
         long file = LAST.incrementAndGet();
-        READING.put(file, new Reading(path, in));
-        if (!well(id, file, Long.toString(length(in, path)))) {
-            close(file);
+        boolean kept = false;
+        try {
+            long length = length(in, path);
+            READING.put(file, new HadoopReading(in, () -> openOrRecover(new Path(path))));
+            kept = well(id, file, Long.toString(length));
+        } finally {
+            if (!kept) {
+                READING.remove(file);
+                closeQuietly(in);
+            }
         }
     }
 
@@ -341,61 +366,27 @@ final class HadoopRoot {
     }
 
     private void read(long id, long[] job, long file, byte[] piece) throws IOException, InterruptedException {
-        Reading reading = READING.get(file);
+        HadoopReading reading = READING.get(file);
         if (reading == null) {
             throw new IOException("the file is closed");
         }
-        FSDataInputStream in;
-        synchronized (reading) {
-            in = reading.in;
-        }
-        long[] done = {0};
-        try {
-            fill(id, in, job[HadoopThreads.A], job[HadoopThreads.ROOM], piece, done);
-        } catch (FileNotFoundException e) {
-            throw e;
-        } catch (IOException e) {
-            // Its blocks may be elsewhere by now, which an older stream does not know.
-            synchronized (reading) {
-                if (reading.in == in) {
-                    FSDataInputStream again = openOrRecover(new Path(reading.path));
-                    closeQuietly(in);
-                    reading.in = again;
-                }
-                in = reading.in;
-            }
-            fill(id, in, job[HadoopThreads.A], job[HadoopThreads.ROOM], piece, done);
-        }
-        well(id, done[0]);
+        well(id, reading.read(job[HadoopThreads.A], job[HadoopThreads.ROOM], piece, sink(id)));
     }
 
-    /** Reads up to {@code room} bytes for a job, as far as the file goes, and from where it had come before. */
-    private static void fill(long id, FSDataInputStream in, long from, long room, byte[] piece, long[] done)
-        throws IOException {
-        while (done[0] < room) {
-            int length = in.read(from + done[0], piece, 0, (int) Math.min(piece.length, room - done[0]));
-            if (length <= 0 || !Native.jobFill(id, done[0], piece, length)) {
-                return;
-            }
-            done[0] += length;
+    /** Closes a file. Fails where one that was written is not closed in the name node: its lease must be taken then. */
+    static void close(long file) throws IOException {
+        HadoopReading reading = READING.remove(file);
+        if (reading != null) {
+            reading.close();
         }
-    }
-
-    private void close(long file) {
         FSDataOutputStream out = WRITING.remove(file);
         if (out != null) {
-            closeQuietly(out);
-        }
-        Reading reading = READING.remove(file);
-        if (reading != null) {
-            synchronized (reading) {
-                closeQuietly(reading.in);
-            }
+            out.close();
         }
     }
 
     /** What was to be durable was made so, or failed, before. */
-    private static void closeQuietly(AutoCloseable stream) {
+    static void closeQuietly(AutoCloseable stream) {
         try {
             stream.close();
         } catch (Exception e) {
@@ -403,10 +394,11 @@ final class HadoopRoot {
         }
     }
 
-    private String[] list(Path path) throws IOException, InterruptedException {
+    private String[] list(long id, Path path) throws IOException, InterruptedException {
         List<String> names = new ArrayList<>();
         RemoteIterator<LocatedFileStatus> found = system().listLocatedStatus(path);
-        while (found.hasNext()) {
+        // Each open file takes a while.
+        while (wanted(id) && found.hasNext()) {
             LocatedFileStatus status = found.next();
             String kind = status.isDirectory() ? "d" : "f";
             long length = status.getLen();
@@ -445,6 +437,9 @@ final class HadoopRoot {
 
     private void seal(long id, long[] job, Path path, byte[] piece) throws IOException, InterruptedException {
         recover(path);
+        if (!wanted(id)) {
+            return;
+        }
         DistributedFileSystem hdfs = system();
         long at = job[HadoopThreads.A];
         FileStatus status = hdfs.getFileStatus(path);
@@ -467,7 +462,7 @@ final class HadoopRoot {
     }
 
     private void put(long id, long[] job, Path path, byte[] piece) throws IOException, InterruptedException {
-        try (FSDataOutputStream out = begin(path, true)) {
+        try (FSDataOutputStream out = begin(path)) {
             if (!copy(id, out, job[HadoopThreads.BYTES], piece)) {
                 return;
             }
@@ -476,6 +471,22 @@ final class HadoopRoot {
             }
         }
         well(id, system().getFileStatus(path).getModificationTime());
+    }
+
+    /** Gives a file the name node's time by appending nothing to it. What is not there is not made. */
+    private void renew(Path path) throws IOException, InterruptedException {
+        FSDataOutputStream out;
+        try {
+            out = system().append(path);
+        } catch (IOException e) {
+            if (kind(e instanceof RemoteException remote ? remote.unwrapRemoteException() : e) != EXISTS) {
+                throw e;
+            }
+            // An earlier append, of which the answer was lost, still has it open.
+            recover(path);
+            out = system().append(path);
+        }
+        out.close();
     }
 
     private boolean rename(Path from, Path to) throws IOException, InterruptedException {

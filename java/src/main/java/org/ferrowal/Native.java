@@ -82,8 +82,8 @@ final class Native {
     /** Says that threads will take jobs, so that the native side may wait for them. */
     static native void serveJobs();
 
-    /** The two paths of the oldest call of Hadoop's client; null if none comes in time. See {@link HadoopThreads}. */
-    static native String[] takeJob(long millis, long[] numbers);
+    /** The two paths of a lane's oldest call of Hadoop's client; null if none comes in time. See {@link HadoopThreads}. */
+    static native String[] takeJob(int lane, long millis, long[] numbers);
 
     /** What a job writes, from {@code at} on. How many bytes; -1 if nobody waits for the job any more. */
     static native int jobBytes(long job, long at, byte[] into);

@@ -3,8 +3,10 @@ package org.ferrowal;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.net.URL;
 import java.net.URLConnection;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
@@ -12,6 +14,7 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.stream.Stream;
 
 /**
  * Loads the native library, once per class loader.
@@ -181,10 +184,20 @@ final class NativeLibrary {
     private static String platform() {
         String os = System.getProperty("os.name", "").toLowerCase(Locale.ROOT);
         String arch = System.getProperty("os.arch", "").toLowerCase(Locale.ROOT);
-        String system = os.startsWith("linux") ? "linux" : os.startsWith("mac") ? "osx" : os.replaceAll("[^a-z0-9]", "");
+        String system = os.startsWith("linux") ? (onMusl() ? "linux_musl" : "linux") : os.startsWith("mac") ? "osx" : os.replaceAll("[^a-z0-9]", "");
         String processor = arch.equals("amd64") || arch.equals("x86_64") ? "x86_64"
             : arch.equals("aarch64") || arch.equals("arm64") ? "aarch_64" : arch;
         return system + "-" + processor;
+    }
+
+    /** Whether this JVM's C library is musl (Alpine): a library for the other one cannot be loaded. */
+    private static boolean onMusl() {
+        try (Stream<String> maps = Files.lines(Paths.get("/proc/self/maps"), StandardCharsets.ISO_8859_1)) {
+            return maps.anyMatch(line -> line.contains("/ld-musl-"));
+        } catch (IOException | UncheckedIOException e) {
+            // Where that cannot be read it is most likely the other one; the system's loader says so if not.
+            return false;
+        }
     }
 
     private static void delete(Path path) {

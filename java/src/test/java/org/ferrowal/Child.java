@@ -20,7 +20,9 @@ import java.util.Map;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.Predicate;
+import java.util.stream.Collectors;
 
 /**
  * A JVM of its own, under -Xcheck:jni. What it prints is kept for the test, and in a file that the build searches for the
@@ -177,12 +179,45 @@ public final class Child implements AutoCloseable {
         }
     }
 
-    /** kill -9, and waits until it is gone. */
+    /** kill -9 of it and all that it has started; waits until they are gone. */
     public void kill() {
-        process.descendants().forEach(ProcessHandle::destroyForcibly);
+        List<ProcessHandle> all = process.descendants().collect(Collectors.toList());
+        // This one first, which could otherwise start another in the place of one that goes.
+        all.add(0, process.toHandle());
         // By its handle: Process.destroyForcibly also closes the pipe, and what is still in it would be lost.
+        all.forEach(ProcessHandle::destroyForcibly);
+        exit(Duration.ofSeconds(30));
+        awaitEnd(all, Duration.ofSeconds(30));
+    }
+
+    /** kill -9 of this process and none that it has started; waits until it is gone. */
+    public void killAlone() {
         process.toHandle().destroyForcibly();
         exit(Duration.ofSeconds(30));
+    }
+
+    /** Waits until processes, of ours or not, have ended and closed their files. */
+    public static void awaitEnd(List<ProcessHandle> processes, Duration bound) {
+        long until = System.nanoTime() + bound.toNanos();
+        for (ProcessHandle process : processes) {
+            // Nobody is told of the end of what is not one's own child: even ProcessHandle.onExit only looks, more seldom.
+            while (runs(process)) {
+                if (System.nanoTime() > until) {
+                    throw new AssertionError("running after " + bound + ": " + process.info());
+                }
+                LockSupport.parkNanos(5_000_000);
+            }
+        }
+    }
+
+    /** Whether a process has not ended: one that nobody has asked for its exit code yet (Z) has. */
+    private static boolean runs(ProcessHandle process) {
+        try {
+            String stat = Files.readString(Path.of("/proc", Long.toString(process.pid()), "stat"));
+            return process.isAlive() && !stat.substring(stat.lastIndexOf(')')).startsWith(") Z");
+        } catch (IOException e) {
+            return process.isAlive();
+        }
     }
 
     /** Ends its standard input. */

@@ -25,6 +25,8 @@ import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.FSDataOutputStream;
 import org.apache.hadoop.fs.FileStatus;
 import org.apache.hadoop.fs.FileSystem;
+import org.apache.hadoop.hdfs.DistributedFileSystem;
+import org.apache.hadoop.hdfs.protocol.HdfsConstants;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
@@ -261,6 +263,203 @@ class HdfsTest {
     }
 
     @Test
+    void aDataNodeThatHangsCostsTimeAndNoRecord() {
+        Map<Integer, RecordLocation> locations = new LinkedHashMap<>();
+        LogOptions options = HdfsWriter.options(dir, LogOptions.Role.RECEIVERS, Map.of("ferrowal.test.timescale", "1",
+            "dfs.client.socket-timeout", "2000", "dfs.client.datanode-restart.timeout", "1"));
+        // The client adds five seconds for each DataNode of the pipeline.
+        try (Log log = Log.open(options.writeTimeout(Duration.ofSeconds(60)).rollingInterval(Duration.ofSeconds(1)))) {
+            for (int i = 0; i < 20; i++) {
+                locations.put(i, log.append(ByteBuffer.wrap(HdfsWriter.record(i, 20_000)), 0));
+            }
+            String victim = "dn" + (1 + new Random(seed).nextInt(3));
+            cluster("pause", victim);
+            long worst = 0;
+            try {
+                // Under an open segment, and at a roll.
+                for (int i = 20; i < 40; i++) {
+                    long began = System.nanoTime();
+                    locations.put(i, log.append(ByteBuffer.wrap(HdfsWriter.record(i, 20_000)), i < 30 ? 0 : 5000));
+                    worst = Math.max(worst, System.nanoTime() - began);
+                }
+            } finally {
+                cluster("resume", victim);
+            }
+            System.out.println("longest append while a DataNode hung: " + worst / 1_000_000 + " ms");
+            for (int i = 40; i < 50; i++) {
+                locations.put(i, log.append(ByteBuffer.wrap(HdfsWriter.record(i, 20_000)), 9000));
+            }
+            assertEquals(upTo(0, 50), scanned(log));
+            locations.forEach((n, location) -> assertArrayEquals(HdfsWriter.record(n, 20_000), bytes(log.read(location))));
+        }
+    }
+
+    @Test
+    void aNameNodeThatDiesUnderAWriterKeepsNoAppendWaiting() throws Exception {
+        Map<Integer, RecordLocation> locations = new LinkedHashMap<>();
+        LogOptions options = HdfsWriter.options(dir, LogOptions.Role.RECEIVERS, Map.of("ferrowal.test.timescale", "1"));
+        try (Log log = Log.open(options.writeTimeout(Duration.ofSeconds(60)).rollingInterval(Duration.ofSeconds(1)))) {
+            int i = 0;
+            for (; i < 10; i++) {
+                locations.put(i, log.append(ByteBuffer.wrap(HdfsWriter.record(i, 1000)), 0));
+            }
+            cluster("kill", "nn");
+            for (; i < 30; i++) {
+                // No other segment is needed.
+                locations.put(i, log.append(ByteBuffer.wrap(HdfsWriter.record(i, 1000)), 0));
+            }
+            Thread starts = new Thread(() -> cluster("start"));
+            starts.start();
+            // A roll needs it: until it is there, writes fail, and a receiver tries again.
+            long until = System.nanoTime() + BOUND.toNanos();
+            for (; i < 60; i++) {
+                while (!locations.containsKey(i)) {
+                    try {
+                        locations.put(i, log.append(ByteBuffer.wrap(HdfsWriter.record(i, 1000)), i * 100L));
+                    } catch (java.io.UncheckedIOException e) {
+                        assertTrue(System.nanoTime() < until, e::toString);
+                    }
+                }
+            }
+            starts.join(BOUND.toMillis());
+            int count = i;
+            assertEquals(upTo(0, count), scanned(log));
+            locations.forEach((n, location) -> assertArrayEquals(HdfsWriter.record(n, 1000), bytes(log.read(location))));
+        }
+    }
+
+    @Test
+    void callsThatANameNodeKeepsWaitingKeepNoAppendWaiting() throws Exception {
+        try (Log log = Log.open(receivers()); Log other = Log.open(receivers())) {
+            RecordLocation first = log.append(ByteBuffer.wrap(HdfsWriter.record(0, 1000)), 0);
+            // The first sync of a block tells the name node of it.
+            log.append(ByteBuffer.wrap(HdfsWriter.record(1, 1000)), 0);
+            List<Thread> readers = new ArrayList<>();
+            Set<Integer> read = java.util.concurrent.ConcurrentHashMap.newKeySet();
+            cluster("pause", "nn");
+            try {
+                // More than there are threads for such calls.
+                for (int n = 0; n < 80; n++) {
+                    int number = n;
+                    Thread reader = new Thread(() -> {
+                        // A directory of its own: nothing of it is known yet, and all must be asked.
+                        try (Log absent = Log.open(HdfsWriter.options(dir + number, LogOptions.Role.RECEIVERS))) {
+                            assertThrows(LogException.class, () -> absent.read(first));
+                            read.add(number);
+                        }
+                    });
+                    reader.start();
+                    readers.add(reader);
+                }
+                for (Thread reader : readers) {
+                    reader.join(20);
+                }
+                assertTrue(readers.stream().allMatch(Thread::isAlive), "they wait for the name node");
+                for (int i = 2; i < 50; i++) {
+                    long began = System.nanoTime();
+                    log.append(ByteBuffer.wrap(HdfsWriter.record(i, 1000)), 0);
+                    int number = i;
+                    long took = (System.nanoTime() - began) / 1_000_000;
+                    assertTrue(took < 10_000, () -> "record " + number + " took " + took + " ms");
+                }
+            } finally {
+                cluster("resume", "nn");
+            }
+            for (Thread reader : readers) {
+                reader.join(BOUND.toMillis());
+            }
+            assertEquals(80, read.size());
+            assertEquals(upTo(0, 50), scanned(other));
+        }
+    }
+
+    @Test
+    void whatADeadExecutorLeftIsCleaned() throws Exception {
+        Map<String, String> sooner = Map.of("ferrowal.test.timescale", HdfsWriter.SOONER);
+        LogOptions options = HdfsWriter.options(dir, LogOptions.Role.RECEIVERS, sooner).cleanGrace(Duration.ZERO);
+        org.apache.hadoop.fs.Path writers = new org.apache.hadoop.fs.Path(URI.create(dir).getPath(), "receivers");
+        try (Child child = child("RECEIVERS", 0, 1000, HdfsWriter.SOONER)) {
+            child.await(line -> line.startsWith("acknowledged 20"), BOUND);
+            child.kill();
+        }
+        try (FileSystem system = system(); Log log = Log.open(options)) {
+            org.apache.hadoop.fs.Path dead = system.listStatus(writers)[0].getPath();
+            RecordLocation kept = log.append(ByteBuffer.wrap(HdfsWriter.record(7, 1000)), 1_000_000_000);
+            long until = System.nanoTime() + BOUND.toNanos();
+            while (system.exists(dead)) {
+                assertTrue(System.nanoTime() < until, () -> dead + " is still there");
+                log.clean(1_000_000, true);
+                Thread.sleep(200);
+            }
+            assertEquals(List.of(7), scanned(log));
+            assertArrayEquals(HdfsWriter.record(7, 1000), bytes(log.read(kept)));
+        }
+    }
+
+    @Test
+    void anExceededQuotaIsATypedErrorAndTheNextWriteAfterItIsRaisedSucceeds() throws Exception {
+        LogOptions options = HdfsWriter.options(dir, LogOptions.Role.RECEIVERS, Map.of("ferrowal.test.timescale", "10",
+            "dfs.blocksize", "1048576")).writeTimeout(Duration.ofSeconds(3));
+        org.apache.hadoop.fs.Path path = new org.apache.hadoop.fs.Path(URI.create(dir).getPath());
+        Map<Integer, RecordLocation> locations = new LinkedHashMap<>();
+        try (FileSystem system = system(); Log log = Log.open(options.segmentSize(1 << 20))) {
+            locations.put(0, log.append(ByteBuffer.wrap(HdfsWriter.record(0, 300_000)), 0));
+            DistributedFileSystem hdfs = (DistributedFileSystem) system;
+            hdfs.setQuota(path, HdfsConstants.QUOTA_DONT_SET, 12 << 20);
+            int i = 1;
+            StorageFullException full = null;
+            while (full == null) {
+                assertTrue(i < 100, "the quota has no effect");
+                try {
+                    locations.put(i, log.append(ByteBuffer.wrap(HdfsWriter.record(i, 300_000)), 0));
+                    i++;
+                } catch (StorageFullException e) {
+                    full = e;
+                }
+            }
+            System.out.println("with a full quota: " + full.getMessage());
+            assertThrows(StorageFullException.class, () -> log.append(ByteBuffer.wrap(HdfsWriter.record(999, 300_000)), 0));
+            hdfs.setQuota(path, HdfsConstants.QUOTA_DONT_SET, HdfsConstants.QUOTA_RESET);
+            // As a receiver does that tries again.
+            locations.put(i, log.append(ByteBuffer.wrap(HdfsWriter.record(i, 300_000)), 0));
+            int count = i + 1;
+            assertEquals(upTo(0, count), scanned(log));
+            locations.forEach((n, location) -> assertArrayEquals(HdfsWriter.record(n, 300_000), bytes(log.read(location))));
+        }
+    }
+
+    @Test
+    void aMarkIsRenewedByTheNameNodesClockAndNeverMadeAgain() throws Exception {
+        org.apache.hadoop.fs.Path marks = new org.apache.hadoop.fs.Path(URI.create(dir).getPath(), "driver/alive");
+        try (FileSystem system = system(); Log log = Log.open(driver())) {
+            log.append(ByteBuffer.wrap(HdfsWriter.record(0, 1000)), 0);
+            FileStatus mark = system.listStatus(marks)[0];
+            long until = System.nanoTime() + BOUND.toNanos();
+            while (system.getFileStatus(mark.getPath()).getModificationTime() < mark.getModificationTime() + 1000) {
+                assertTrue(System.nanoTime() < until, "it is not renewed");
+                Thread.sleep(50);
+            }
+            // A renewal that somebody's client had begun when it died.
+            system.append(mark.getPath());
+            long open = system.getFileStatus(mark.getPath()).getModificationTime();
+            while (system.getFileStatus(mark.getPath()).getModificationTime() < open + 1000) {
+                assertTrue(System.nanoTime() < until, "it is not renewed any more");
+                Thread.sleep(50);
+            }
+            assertTrue(system.delete(mark.getPath(), false));
+            while (true) {
+                assertTrue(System.nanoTime() < until, "its absence is not noticed");
+                try {
+                    log.append(ByteBuffer.wrap(HdfsWriter.record(1, 1000)), 0);
+                } catch (LogFencedException e) {
+                    break;
+                }
+            }
+            assertEquals(0, system.listStatus(marks).length);
+        }
+    }
+
+    @Test
     void aGroupCostsLittleMoreThanABareWriteAndSync() throws IOException {
         int rounds = 300;
         int length = 16 << 10;
@@ -326,7 +525,7 @@ class HdfsTest {
         assertEquals(0, new ProcessBuilder("kill", which, Long.toString(child.pid())).start().waitFor());
     }
 
-    private Child child(String role, int first, int length) {
+    private Child child(String role, int first, int length, String... more) {
         Path jar = Path.of(System.getProperty("ferrowal.test.jar"));
         List<String> arguments = new ArrayList<>();
         arguments.add("-Djava.util.logging.SimpleFormatter.format=%4$.4s %5$s%n");
@@ -335,6 +534,7 @@ class HdfsTest {
         arguments.add(jar + ":" + System.getProperty("ferrowal.test.app") + ":"
             + System.getProperty("ferrowal.test.sparkHome") + "/jars/*");
         arguments.addAll(List.of(HdfsWriter.class.getName(), dir, role, Integer.toString(first), Integer.toString(length)));
+        arguments.addAll(List.of(more));
         return new Child(arguments, new HashMap<>());
     }
 }

@@ -34,6 +34,9 @@ final class DocsBench implements Callable<Integer> {
     @Option(names = "--tiny", description = "The shortest run of each command there is: figures that mean nothing, to see that "
         + "all of it works.")
     private boolean tiny;
+    @Option(names = "--grid", split = " ", description = "Flags of append, such as a part of the grid: "
+        + "--grid '--sizes 1k,64k --seconds 0.3'.")
+    private List<String> gridFlags = List.of();
     @Mixin
     private Workspace space;
 
@@ -63,8 +66,9 @@ final class DocsBench implements Callable<Integer> {
         Path outputs = Files.createDirectories(space.home().resolve("docs"));
         int worst = 0;
         for (Map.Entry<String, List<String>> command : COMMANDS.entrySet()) {
-            if (only == null || only.contains(command.getKey())) {
-                int code = run(command.getKey(), tiny ? command.getValue() : List.of(), outputs.resolve(command.getKey() + ".md"));
+            if (wanted(command.getKey())) {
+                List<String> flags = command.getKey().equals(GRID) ? gridFlags : List.of();
+                int code = run(command.getKey(), tiny ? command.getValue() : flags, outputs.resolve(command.getKey() + ".md"));
                 // A row that failed is in the table; a command that did not end keeps the page as it was.
                 if (code > 1) {
                     System.err.println(command.getKey() + " ended with " + code + ": its section stays as it is");
@@ -82,10 +86,10 @@ final class DocsBench implements Callable<Integer> {
             String said = Files.readString(output).strip();
             verdicts.addAll(verdicts(said));
             String shown = withoutVerdicts(said);
-            if (command.equals(GRID)) {
-                grid(shown);
-            } else {
+            if (!command.equals(GRID)) {
                 text = replace(text, command, shown);
+            } else if (wanted(command)) {
+                grid(shown);
             }
         }
         text = replace(text, "verdicts", "| work | to reach | measured: median (least–most) | reached |\n|---|---|---|---|\n"
@@ -119,9 +123,14 @@ final class DocsBench implements Callable<Integer> {
         }
     }
 
+    private boolean wanted(String command) {
+        return only == null || only.contains(command);
+    }
+
     /** The cells' tables are long: a page of their own. */
     private void grid(String shown) throws IOException {
-        Files.writeString(page.resolveSibling("benchmarks-grid.md"), "# The grid\n\nWhat `make bench-docs` printed for `append`, the "
+        Files.writeString(page.resolveSibling("benchmarks-grid.md"), "# The grid\n\nWhat `make bench-docs` printed for `" + GRID
+            + String.join(" ", gridFlags).replaceFirst("^(?=.)", " ") + "`, the "
             + "grid of all rows; [benchmarks.md](" + page.getFileName() + ") says how to read it.\n\n" + shown + "\n");
     }
 

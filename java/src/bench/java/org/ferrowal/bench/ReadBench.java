@@ -3,6 +3,7 @@ package org.ferrowal.bench;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -18,6 +19,8 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 import com.sun.nio.file.ExtendedOpenOption;
 
@@ -85,6 +88,7 @@ final class ReadBench implements Callable<Integer> {
         Map<SparkLog, Row> rows = new LinkedHashMap<>();
         logs.forEach(log -> rows.put(log, new Row()));
         Row bare = new Row();
+        List<Double> verify = new ArrayList<>();
         String best = "";
         for (int round = 1; round <= rounds; round++) {
             Workspace.progress("read, round " + round + " of " + rounds);
@@ -103,10 +107,12 @@ final class ReadBench implements Callable<Integer> {
                 readAll(log, work.resolve(log.id()), rows.get(log).cold, null);
                 readAll(log, work.resolve(log.id()), rows.get(log).warm, rows.get(log).warmPerCore);
             }
+            Cache.drop(work.resolve(Contenders.DEVICE.id()));
+            verify.add(verify(work.resolve(Contenders.DEVICE.id())));
             random(work, plain.resolve("file"), handles, rows, bare, round);
         }
         Workspace.progress("");
-        print(rows, bare, best);
+        print(rows, bare, best, verify);
         return 0;
     }
 
@@ -204,6 +210,27 @@ final class ReadBench implements Callable<Integer> {
         }
     }
 
+    /** Bytes a second that the tool checks, as it says itself: how long a JVM takes to start is no matter of the log. */
+    private static double verify(Path directory) throws IOException, InterruptedException {
+        List<String> line = Child.java();
+        line.addAll(List.of("org.ferrowal.Main", "verify", "--json", directory.toString()));
+        Process child = new ProcessBuilder(line).redirectError(ProcessBuilder.Redirect.DISCARD).start();
+        String said = new String(child.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        int code = child.waitFor();
+        if (code != 0) {
+            throw new BenchException("ferrowal verify ended with " + code + ": " + said);
+        }
+        return number(said, "bytesRead") / number(said, "seconds");
+    }
+
+    private static double number(String json, String name) {
+        Matcher found = Pattern.compile("\"" + name + "\": *([-+.0-9eE]+)").matcher(json);
+        if (!found.find()) {
+            throw new BenchException("ferrowal verify says no " + name);
+        }
+        return Double.parseDouble(found.group(1));
+    }
+
     private void random(Path work, Path plain, Map<SparkLog, List<WriteAheadLogRecordHandle>> handles, Map<SparkLog, Row> rows,
             Row bare, int round) throws IOException, InterruptedException {
         Cache.drop(work);
@@ -244,7 +271,7 @@ final class ReadBench implements Callable<Integer> {
         });
     }
 
-    private void print(Map<SparkLog, Row> rows, Row bare, String best) {
+    private void print(Map<SparkLog, Row> rows, Row bare, String best, List<Double> verify) {
         System.out.println();
         System.out.println("### Reading " + Report.size(bytes) + " of records of " + Report.size(size));
         System.out.println();
@@ -253,12 +280,14 @@ final class ReadBench implements Callable<Integer> {
         System.out.println("|---|---|---|---|---|---|");
         line("bare reads (" + best + ")", bare);
         rows.forEach((log, row) -> line(log.title(), row));
+        System.out.println("| ferrowal verify (the tool) | " + Sample.Figure.of(verify).show(0, 1e-6) + " | | | | |");
         Row ours = rows.get(Contenders.DEVICE);
         Verdicts verdicts = new Verdicts();
         verdicts.atLeast("readAll, cold", 0.90, " × the device's sequential read", ratio(ours.cold, bare.cold));
         verdicts.atLeast("readAll, warm", 2, " GB/s a core",
             Sample.Figure.of(ours.warmPerCore.stream().map(rate -> rate / 1e9).toList()));
         verdicts.atMost("read(handle), " + Report.size(size) + ", cold, p50", 1.1, " × one bare pread", ratio(ours.p50, bare.p50));
+        verdicts.atLeast("ferrowal verify, cold", 0.80, " × the device's sequential read", ratio(verify, bare.cold));
         verdicts.print(System.out);
     }
 

@@ -43,7 +43,7 @@ final class SustainedBench implements Callable<Integer> {
     /** By then three cleans have been, and segments are used again. */
     private static final double RAMP_SECONDS = 6;
     /** Spark's own log deletes nothing within a minute; this is about what it writes here at most in a round. */
-    private static final double KEPT_PER_SECOND = 1.2e9;
+    private static final double KEPT_PER_SECOND = 1.9e9;
 
     private record Row(List<Double> cold, List<Sample> samples, List<Double> shares) {
     }

@@ -12,8 +12,9 @@ import org.ferrowal.RecordLocation;
  * are. It asks the name node for the machines of a {@code FileBasedWriteAheadLogSegment}, and of no other handle, and runs
  * the task that reads it there.
  *
- * <p>What is read is the location; the path is for Spark's scheduler alone. It is made of the directory and the location's
- * numbers, so it always lies inside the directory. The serialized form is our own and never changes: that of Spark's class
+ * <p>What is read is the location, in the directory that the log has now; the path is for Spark's scheduler alone. It is
+ * made of the directory as it was when the record was written and the location's numbers, so it always lies inside that
+ * directory. After the log was moved it names nothing, and Spark runs the task anywhere. The serialized form is our own and never changes: that of Spark's class
  * is another one for each Scala.
  */
 public final class HdfsRecordHandle extends FileBasedWriteAheadLogSegment {

@@ -49,7 +49,8 @@ final class SparkLog {
         RecordLocation location;
         if (handle instanceof FerrowalRecordHandle) {
             location = ((FerrowalRecordHandle) handle).location();
-        } else if (placed && handle instanceof HdfsRecordHandle) {
+        } else if (handle instanceof HdfsRecordHandle) {
+            // Wherever the log is now: its directory may have been moved out of HDFS since.
             location = ((HdfsRecordHandle) handle).location();
         } else {
             throw new IllegalArgumentException("not a handle of ferrowal's: "

@@ -62,6 +62,9 @@ final class SparkOptions {
     private static final String HADOOP = "spark.hadoop.";
     private static final List<String> STORES = List.of("fs.s3a.", "fs.gs.", "fs.azure.");
 
+    /** Before the alias of a key in a provider of Hadoop's. */
+    private static final String CREDENTIAL = "credential:";
+
     /** Overrides. */
     private static final String FILE = "ferrowal.properties";
 
@@ -199,14 +202,34 @@ final class SparkOptions {
      * checkpoints, so it may not hold the key itself, and what does not say where a key is, is not repeated.
      */
     private static String key(SparkConf conf, String name, String source) {
-        if (source.startsWith("credential:")) {
-            return Credentials.key(conf, name, source.substring("credential:".length()));
-        }
-        if (source.startsWith("file:") || source.startsWith("env:")) {
-            return source;
+        if (names(source)) {
+            return source.startsWith(CREDENTIAL)
+                ? Credentials.key(conf, name, source.substring(CREDENTIAL.length())) : source;
         }
         throw new IllegalArgumentException(name + " must say where the key is, and not the key: file:/path, env:NAME or"
             + " credential:alias");
+    }
+
+    /** Whether a source says where a key is, and has none pasted behind its prefix. */
+    private static boolean names(String source) {
+        for (String prefix : List.of("file:", "env:", CREDENTIAL)) {
+            if (source.startsWith(prefix)) {
+                return !source.substring(prefix.length()).matches("\\s*[0-9a-fA-F]{32,}\\s*");
+            }
+        }
+        return false;
+    }
+
+    /** A value as lines of the log may hold it: of keys, only those that are named by where they are. */
+    private static String shown(String key, String value) {
+        if (!key.equals(KEY) && !key.equals(OLD_KEYS) || value.equals("nothing")) {
+            return value;
+        }
+        List<String> sources = new ArrayList<>();
+        for (String source : value.split(",")) {
+            sources.add(source.isBlank() || names(source.trim()) ? source : "(not shown)");
+        }
+        return String.join(",", sources);
     }
 
     private static int zstdLevel(SparkConf conf) {
@@ -284,8 +307,8 @@ final class SparkOptions {
                     + ": the directory is the log's identity");
             }
             if (once("override " + dir + key + value)) {
-                LOG.warn("{} sets {}={} (the application's configuration says {})", file, key, value,
-                    conf.get(key, "nothing"));
+                LOG.warn("{} sets {}={} (the application's configuration says {})", file, key, shown(key, value),
+                    shown(key, conf.get(key, "nothing")));
             }
             merged.set(key, value);
         });

@@ -10,10 +10,17 @@ import java.io.IOException;
 import java.io.InvalidObjectException;
 import java.io.ObjectInputStream;
 import java.io.ObjectOutputStream;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.util.HexFormat;
+import org.apache.hadoop.conf.Configuration;
+import org.apache.spark.SparkConf;
+import org.apache.spark.streaming.util.WriteAheadLog;
+import org.apache.spark.streaming.util.WriteAheadLogUtils;
 import org.ferrowal.RecordLocation;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 class HdfsRecordHandleTest {
     /** Never to be changed, and the same under every Scala: handles of every release lie in drivers' logs. */
@@ -78,6 +85,22 @@ class HdfsRecordHandleTest {
                 }
             }
             assertThrows(InvalidObjectException.class, () -> deserialize(bytes), hostile);
+        }
+    }
+
+    /** A directory that was moved out of HDFS still has its blocks, and the handles are as they were. */
+    @Test
+    void aHandleIsReadWhereverTheLogIsNow(@TempDir Path temp) {
+        SparkConf conf = new SparkConf(false)
+            .set("spark.streaming.receiver.writeAheadLog.class", ReceiverWriteAheadLog.class.getName())
+            .set("spark.ferrowal.dir", temp.resolve("log").toUri().toString());
+        WriteAheadLog log = WriteAheadLogUtils.createLogForReceiver(conf, "unused", new Configuration(false));
+        try {
+            FerrowalRecordHandle handle = (FerrowalRecordHandle) log.write(ByteBuffer.wrap(new byte[] {1, 2, 3}), 1);
+            ByteBuffer read = log.read(new HdfsRecordHandle("hdfs://nn:8020/apps/log", handle.location()));
+            assertEquals(ByteBuffer.wrap(new byte[] {1, 2, 3}), read);
+        } finally {
+            log.close();
         }
     }
 }

@@ -10,6 +10,8 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.UUID;
 import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.security.alias.CredentialProvider;
 import org.apache.hadoop.security.alias.CredentialProviderFactory;
@@ -175,12 +177,30 @@ class SparkOptionsTest {
 
     @Test
     void aKeyIsNamedByWhereItIs() {
-        for (String wrong : new String[] {HEX, "hex:" + HEX}) {
+        for (String wrong : new String[] {HEX, "hex:" + HEX, "env:" + HEX, "file:" + HEX, "credential:" + HEX.substring(32)}) {
             assertEquals("spark.ferrowal.encryption.key must say where the key is, and not the key: file:/path, env:NAME or"
                 + " credential:alias", refused("spark.ferrowal.encryption.key", wrong));
         }
         assertEquals("env:FERROWAL_NO_SUCH_KEY: there is no such environment variable",
             refused("spark.ferrowal.encryption.oldKeys", "env:FERROWAL_NO_SUCH_KEY"));
+    }
+
+    /** Overrides are logged before they are checked: a key that was put there by mistake must not be. */
+    @Test
+    void aKeyThatIsPutIntoTheFileIsNotLogged() throws IOException {
+        // Of this run alone: the log is a file that runs share.
+        String secret = HEX.substring(32) + UUID.randomUUID().toString().replace("-", "");
+        overrides("spark.ferrowal.encryption.key=" + secret + "\nspark.ferrowal.encryption.oldKeys=file:/old.key,hex:" + secret
+            + "\nspark.ferrowal.recovery=salvage\n");
+        for (SparkConf conf : List.of(conf(), conf().set("spark.ferrowal.encryption.key", secret))) {
+            assertFalse(refused(conf).contains(secret));
+        }
+        Path log = Path.of(System.getProperty("ferrowal.test.work"), System.getProperty("ferrowal.test.log", "tests.log"));
+        String said = Files.readString(log);
+        String file = temp.resolve("log/ferrowal.properties").toString();
+        assertTrue(said.contains(file + " sets spark.ferrowal.recovery=salvage"), "overrides are logged here");
+        assertTrue(said.contains(file + " sets spark.ferrowal.encryption.oldKeys=file:/old.key,(not shown)"), "in part");
+        assertFalse(said.contains(secret));
     }
 
     @Test

@@ -1,0 +1,184 @@
+package org.ferrowal.spark;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.ferrowal.Child;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Tests that start Spark applications ({@link App}) by spark-submit, kill them, and count what they keep. */
+abstract class SparkApplications {
+    static final Duration BOUND = Duration.ofSeconds(120);
+
+    private static final AtomicInteger EXECUTORS = new AtomicInteger();
+
+    @TempDir
+    Path temp;
+
+    long seed;
+    Random random;
+
+    @BeforeEach
+    void seed() {
+        seed = System.nanoTime();
+        random = new Random(seed);
+        System.out.println("seed of the next Spark application: " + seed);
+    }
+
+    /** Starts an application. The last one with this directory must have ended, by whatever death. */
+    Child submit(String master, Map<String, String> confs, String... arguments) throws IOException {
+        try (Stream<Path> files = Files.list(temp)) {
+            for (Path file : files.filter(f -> f.getFileName().toString().matches("processed|acknowledged-.*"))
+                    .collect(Collectors.toList())) {
+                cutPartialLine(file);
+            }
+        }
+        return Submission.of(temp, master, confs, arguments);
+    }
+
+    /** What a kill has cut: the next process begins with a line of its own. */
+    private static void cutPartialLine(Path file) throws IOException {
+        byte[] bytes = Files.readAllBytes(file);
+        int end = bytes.length;
+        while (end > 0 && bytes[end - 1] != '\n') {
+            end--;
+        }
+        if (end < bytes.length) {
+            Files.write(file, Arrays.copyOf(bytes, end));
+        }
+    }
+
+    static String[] store() {
+        return Submission.store();
+    }
+
+    Set<String> acknowledged() throws IOException {
+        Set<String> names = new HashSet<>();
+        try (Stream<Path> files = Files.list(temp)) {
+            for (Path file : files.filter(f -> f.getFileName().toString().startsWith("acknowledged-"))
+                    .collect(Collectors.toList())) {
+                names.addAll(complete(file));
+            }
+        }
+        return names;
+    }
+
+    /** A file's lines, but for a last one that a kill has cut. */
+    static List<String> complete(Path file) throws IOException {
+        if (!Files.exists(file)) {
+            return List.of();
+        }
+        String text = Files.readString(file);
+        return text.substring(0, text.lastIndexOf('\n') + 1).lines().collect(Collectors.toList());
+    }
+
+    /** Batches by record; fails on a record that was altered. */
+    Map<String, Set<String>> processed() throws IOException {
+        Map<String, Set<String>> batches = new HashMap<>();
+        for (String line : complete(temp.resolve("processed"))) {
+            String[] words = line.split(" ");
+            assertEquals("ok", words[2], line);
+            batches.computeIfAbsent(words[1], name -> new TreeSet<>()).add(words[0]);
+        }
+        return batches;
+    }
+
+    /** Ends production and waits, batch by batch, until everything acknowledged but {@code lost} records is processed. */
+    void finish(Child app, int lost) throws IOException {
+        Files.createFile(temp.resolve("quiet"));
+        // Blocks may be acknowledged until each source has seen the file.
+        long until = System.nanoTime() + BOUND.toNanos();
+        Set<String> missing;
+        do {
+            app.await(line -> line.startsWith("batch "), BOUND);
+            missing = acknowledged();
+            missing.removeAll(processed().keySet());
+        } while (missing.size() > lost && System.nanoTime() < until);
+        assertEquals(lost, missing.size(), () -> "seed " + seed + "; " + app.output());
+    }
+
+    /** Each acknowledged record is in one batch only: recovery adds no allocated block to another batch. */
+    void assertEachInOneBatch() throws IOException {
+        Set<String> acknowledged = acknowledged();
+        processed().forEach((name, batches) -> {
+            if (acknowledged.contains(name)) {
+                assertEquals(1, batches.size(), () -> name + " is in the batches " + batches + "; seed " + seed);
+            }
+        });
+    }
+
+    /** Whether more than a few records were acknowledged since there were so many. */
+    boolean hasGrown(int before) {
+        try {
+            return acknowledged().size() > before + 20;
+        } catch (IOException e) {
+            throw new java.io.UncheckedIOException(e);
+        }
+    }
+
+    /** Kills -9 one executor process of a local cluster, whose blocks then are in the log alone. */
+    void killAnExecutor(Child app) throws IOException {
+        List<ProcessHandle> executors = executors(app);
+        assertTrue(!executors.isEmpty(), "no executor is running");
+        assertTrue(executors.get(random.nextInt(executors.size())).destroyForcibly());
+    }
+
+    /** The executor processes of a local cluster. */
+    static List<ProcessHandle> executors(Child app) throws IOException {
+        List<ProcessHandle> executors = new ArrayList<>();
+        for (ProcessHandle process : ProcessHandle.of(app.pid()).orElseThrow().descendants().collect(Collectors.toList())) {
+            Path commandLine = Path.of("/proc", Long.toString(process.pid()), "cmdline");
+            try {
+                if (Files.readString(commandLine).contains("CoarseGrainedExecutorBackend")) {
+                    executors.add(process);
+                }
+            } catch (IOException e) {
+                assertTrue(!process.isAlive(), () -> "cannot read " + commandLine + ": " + e);
+            }
+        }
+        return executors;
+    }
+
+    /** Puts what the executors printed where the build searches for the JVM's warnings. None may run. */
+    void keepExecutorOutput() throws IOException {
+        Path work = Path.of(System.getProperty("ferrowal.test.sparkHome"), "work");
+        Path output = Path.of(System.getProperty("ferrowal.test.output"));
+        List<Path> printed;
+        try (Stream<Path> files = Files.walk(work)) {
+            printed = files.filter(f -> f.getFileName().toString().equals("stdout")).collect(Collectors.toList());
+        }
+        assertTrue(!printed.isEmpty(), "no executor printed to " + work);
+        for (Path file : printed) {
+            Files.move(file, output.resolve("executor-" + EXECUTORS.incrementAndGet() + ".out"));
+        }
+        // Each executor has a copy of the jar in there.
+        delete(work);
+    }
+
+    /** Removes a directory and all that is in it. */
+    static void delete(Path dir) throws IOException {
+        try (Stream<Path> files = Files.walk(dir)) {
+            for (Path file : files.sorted(Comparator.reverseOrder()).collect(Collectors.toList())) {
+                Files.delete(file);
+            }
+        }
+    }
+}
