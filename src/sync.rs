@@ -55,9 +55,27 @@ pub(crate) fn pause(time: Duration) {
 }
 
 /// A lock that its holder keeps while it waits for storage: for what is rare, and never for a record.
-pub(crate) fn lock_patiently(mutex: &std::sync::Mutex<()>) -> std::sync::MutexGuard<'_, ()> {
-    in_turns!(crate::turns::lock(mutex));
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn lock_patiently(mutex: &std::sync::Mutex<()>) -> Patiently<'_> {
+    in_turns!(Patiently { mutex, _held: crate::turns::lock(mutex) });
+    Patiently { mutex, _held: mutex.lock().unwrap_or_else(PoisonError::into_inner) }
+}
+
+/// Such a lock, held.
+#[derive(Debug)]
+pub(crate) struct Patiently<'a> {
+    #[cfg_attr(not(all(test, not(loom), feature = "object-store")), expect(dead_code))]
+    mutex: &'a std::sync::Mutex<()>,
+    _held: std::sync::MutexGuard<'a, ()>,
+}
+
+#[cfg(all(test, not(loom), feature = "object-store"))]
+impl Drop for Patiently<'_> {
+    /// Whoever is woken has a turn only after this one's.
+    fn drop(&mut self) {
+        if crate::turns::on() {
+            crate::turns::wake(std::ptr::from_ref(self.mutex) as usize, true);
+        }
+    }
 }
 
 /// A thread of the log's own.

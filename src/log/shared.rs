@@ -263,7 +263,7 @@ impl Shared {
         std::mem::replace(&mut *slot, writer)
     }
 
-    fn changing(&self) -> MutexGuard<'_, ()> {
+    fn changing(&self) -> sync::Patiently<'_> {
         sync::lock_patiently(&self.changing)
     }
 

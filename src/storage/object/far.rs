@@ -67,6 +67,8 @@ struct Contents {
     /// Seconds by which the store's clock differs.
     skew: i64,
     severed: BTreeSet<usize>,
+    /// Receiver writers that each process was.
+    writers: BTreeMap<usize, BTreeSet<String>>,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -76,7 +78,7 @@ impl Contents {
             Some(object) => self.objects.insert(path.clone(), object),
             None => self.objects.remove(path),
         };
-        self.before.push((turns::elapsed_in_event(), path.clone(), before));
+        self.before.push((turns::elapsed(), path.clone(), before));
     }
 
     fn note(&mut self, what: &'static str) {
@@ -149,6 +151,11 @@ impl Far {
         self.lock().misdeeds = misdeeds;
     }
 
+    /// Whether listings may be of what was there a moment ago.
+    pub(crate) fn lists_late(&self) -> bool {
+        self.lock().misdeeds.stale > 0
+    }
+
     /// Lets every request take so much longer.
     pub(crate) fn slow_down(&self, by: Duration) {
         self.lock().slow = by;
@@ -167,6 +174,11 @@ impl Far {
     /// How often the store did what.
     pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.lock().counts.clone()
+    }
+
+    /// How many receiver writers that process was, one after another.
+    pub(crate) fn writers_of(&self, process: usize) -> usize {
+        self.lock().writers.get(&process).map_or(0, BTreeSet::len)
     }
 
     /// Names that are there.
@@ -249,7 +261,9 @@ impl Far {
         .map(|(what, _)| what)
         .filter(|what| changes || matches!(*what, "lost requests" | "lost answers" | "refused requests"));
         if let Some(what) = deed {
-            eprintln!("T {:>9.3} process {} {what} create={create:?}", turns::elapsed() as f64 / 1e9, self.process);
+            turns::trace(|| {
+                format!("process {}: {what}, {}", self.process, create.map_or("no change", Path::as_ref))
+            });
             self.lock().note(what);
         }
         // Whoever hears nothing either waits until it gives up, or is told that the connection is gone.
@@ -274,7 +288,8 @@ impl Far {
                 let late = match turns::below(10) {
                     0..4 => turns::below(3_000),
                     4..9 => turns::below(90_000),
-                    _ => turns::below(500_000),
+                    // Requests to S3 are good for a quarter of an hour.
+                    _ => turns::below(900_000),
                 };
                 arrive(Duration::from_millis(late));
                 silence.await;
@@ -317,11 +332,18 @@ impl Far {
             };
             Ok(match age {
                 0 => seen(&contents.objects),
-                age => seen(&contents.as_of(turns::elapsed_in_event().saturating_sub(age))),
+                age => seen(&contents.as_of(turns::elapsed().saturating_sub(age))),
             })
         })
         .await
     }
+}
+
+/// The receiver writer whose object that is.
+fn receiver(path: &Path) -> Option<String> {
+    let mut parts = path.parts().skip_while(|p| p.as_ref() != "receivers").skip(1);
+    let writer = parts.next()?;
+    (parts.next().is_some() && writer.as_ref() != "removed").then(|| writer.as_ref().to_owned())
 }
 
 fn meta(path: &Path, object: &Object, skew: i64) -> ObjectMeta {
@@ -341,12 +363,15 @@ impl ObjectStore for Far {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let (path, bytes): (Path, Bytes) = (path.clone(), payload.into());
         let ours = path.clone();
+        if let Some(writer) = receiver(&path) {
+            self.lock().writers.entry(self.process).or_default().insert(writer);
+        }
         self.send(Some(&path), move |contents| {
             if options.mode == PutMode::Create && contents.objects.contains_key(&ours) {
                 return Err(exists(&ours));
             }
-            let at = turns::elapsed_in_event();
-            eprintln!("T {:>9.3} PUT {ours} {} bytes", at as f64 / 1e9, bytes.len());
+            let at = turns::elapsed();
+            turns::trace(|| format!("{ours} is there, {} bytes", bytes.len()));
             contents.change(&ours, Some(Object { bytes: bytes.clone(), at }));
             Ok(PutResult { e_tag: None, version: None, extensions: Extensions::default() })
         })
@@ -394,7 +419,7 @@ impl ObjectStore for Far {
                 let deleted = far.send(Some(&path), move |contents| {
                     if contents.objects.contains_key(&ours) {
                         contents.note("objects deleted");
-                        eprintln!("T {:>9.3} DELETE {ours}", turns::elapsed_in_event() as f64 / 1e9);
+                        turns::trace(|| format!("{ours} is gone"));
                         contents.change(&ours, None);
                     }
                     Ok(())
