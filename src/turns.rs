@@ -6,7 +6,8 @@
 //! between two such places happens at one instant. Processes can be paused (as by SIGSTOP) and let go on, and each has a
 //! clock of its own for the time of day.
 //!
-//! A panic in such a thread ends the run: all of its threads stop where they are, and are left behind.
+//! A panic in such a thread ends the run: all others stop where they are, and so does it where it would wait next. They are
+//! left behind.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -139,7 +140,8 @@ pub(crate) fn run(seed: u64, bug: Option<Bug>, work: impl FnOnce() + Send + 'sta
     end.recv().expect("every run ends")
 }
 
-/// A panic is told to whoever began the run, and its thread goes no further: nothing of it is dropped.
+/// A panic is told to whoever began the run, and nobody has a turn any more. Its thread must not wait here: whoever replaces
+/// the hook, as the tests' harness does at its end, waits for those who are in it.
 fn catch_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -199,6 +201,10 @@ impl Inner {
     /// Gives the turn away until `wait` is over.
     fn give(&self, me: usize, wait: Wait) {
         let mut state = self.lock();
+        if state.failed {
+            let turn = state.threads[me].turn.clone();
+            return self.await_turn(state, me, &turn);
+        }
         state.threads[me].wait = wait;
         let (mut state, next) = self.choose(state);
         let Some(next) = next else { return self.stuck(state) };
@@ -303,10 +309,6 @@ impl Current {
             let name = &state.threads[self.me].name;
             let text = format!("{name}, after {after:?}: {text}");
             let _ = self.run.ended.lock().unwrap_or_else(PoisonError::into_inner).send(Err(text));
-        }
-        drop(state);
-        loop {
-            thread::park();
         }
     }
 
@@ -581,7 +583,7 @@ mod tests {
             pause(Duration::from_secs(1));
             let waiters = [ask(HOUR), ask(HOUR), ask(HOUR)];
             holder.join();
-            waiters.map(Handle::join);
+            waiters.into_iter().for_each(Handle::join);
             assert!(elapsed() >= 4 * nanos(HOUR), "two had it at once");
             let turns = here().run.lock().turns;
             assert!(turns < 50, "{turns} turns");
