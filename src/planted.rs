@@ -145,6 +145,8 @@ mod switch {
         IgnoreOwnMark,
         /// A writer counts as gone by the clock of who looks, and not by the store's.
         OwnClock,
+        /// How old a mark is counts when the answer is looked at, and not when it was asked for.
+        AgeWhenAnswered,
     }
 
     thread_local! {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Far, options};
 use crate::{
     Error, Log, Options, Role, Takeover,
+    planted::Bug,
     turns::{self, spawn_in},
 };
 
@@ -241,4 +242,70 @@ fn a_receiver_whose_store_was_slow_for_a_minute_keeps_its_name() {
         assert_eq!(all(1, &log), ["before", "after"]);
         close(1, log);
     });
+}
+
+/// A collector that was cut short, or a request that landed very late: what is left of a writer that others took for gone
+/// lacks its newest segment, and that is no listing of what was there before.
+#[test]
+fn what_is_left_of_a_writer_that_slept_and_was_collected_stops_no_scan() {
+    run(|far| {
+        let log = open_with(&far, 1, options(Role::Receivers));
+        let before = append(1, &log, "one").unwrap();
+        append(1, &log, "two").unwrap();
+        turns::stop(1, None);
+        turns::pause(secs(700));
+        let folder = format!("receivers/{}/", before.writer);
+        let left = far.names().into_iter().find(|n| n.contains(&folder) && n.ends_with(".seg")).unwrap();
+        let bytes = far.object(&left).unwrap();
+        let other = open_with(&far, 2, options(Role::Receivers));
+        append(2, &other, "other").unwrap();
+        let theirs = other.clone();
+        within(2, move || theirs.clean(1_000, true)).unwrap();
+        turns::pause(secs(120));
+        assert!(far.names().iter().all(|n| !n.contains(&folder)), "not collected: {:?}", far.names());
+        far.land(&left, bytes);
+        turns::go_on(1);
+        let ours = log.clone();
+        within(1, move || ours.append(b"awake", 5_000)).unwrap();
+        let began = turns::elapsed();
+        assert!(all(1, &log).contains(&"awake".into()));
+        let took = Duration::from_nanos(turns::elapsed() - began);
+        assert!(took < secs(10), "the scan took {took:?}");
+        close(1, log);
+        close(2, other);
+    });
+}
+
+/// A collector that is paused between its question and the answer, wherever it is just then.
+#[test]
+fn a_collector_that_slept_takes_nobody_for_gone_who_lived_meanwhile() {
+    let paused_after = |millis: u64, bug: Option<Bug>| {
+        let work = move || {
+            let far = Far::new();
+            let one = open_with(&far, 1, options(Role::Receivers));
+            let before = append(1, &one, "one").unwrap();
+            let two = open_with(&far, 2, options(Role::Receivers));
+            append(2, &two, "two").unwrap();
+            turns::pause(secs(61));
+            far.slow_down(secs(1));
+            let theirs = two.clone();
+            let cleaning = spawn_in(2, "cleaning".into(), move || drop(theirs.clean(1_000, true))).unwrap();
+            turns::pause(Duration::from_millis(millis));
+            turns::stop(2, Some(secs(700)));
+            turns::pause(secs(705));
+            far.slow_down(Duration::ZERO);
+            cleaning.join();
+            let note = format!("receivers/removed/{}", before.writer);
+            assert!(!far.names().iter().any(|n| n.ends_with(&note)), "it took a live writer for gone");
+            let after = append(1, &one, "still").unwrap();
+            assert_eq!(before.writer, after.writer);
+            close(1, one);
+            close(2, two);
+        };
+        turns::run(1, bug, work).map_err(|e| format!("paused after {millis} ms: {e}"))
+    };
+    let steps = || (0..60).map(|n| 250 * n);
+    steps().for_each(|millis| paused_after(millis, None).unwrap());
+    let found = steps().find_map(|millis| paused_after(millis, Some(Bug::AgeWhenAnswered)).err());
+    assert!(found.is_some_and(|said| said.contains("live writer")), "what is planted is not found");
 }

@@ -213,6 +213,18 @@ impl Bucket {
         self.run("look at", path, bound, self.store.head(path))
     }
 
+    /// The time by the store's clock, before something is asked for whose age matters. A store that has said nothing yet is
+    /// asked for `path` first.
+    pub(super) fn asked(&self, path: &Path) -> Result<i64> {
+        if !self.clock.is_told() {
+            match self.head(path, PATIENCE) {
+                Err(e) if !e.is_not_found() => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(self.clock.now())
+    }
+
     /// A small file, if it is there. What was read lately is not asked for again.
     pub(super) fn small(&self, path: &Path) -> Result<Option<Bytes>> {
         {

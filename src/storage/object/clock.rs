@@ -36,9 +36,19 @@ impl StoreClock {
         }
     }
 
+    /// Whether the store has said anything yet.
+    pub(super) fn is_told(&self) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// How long ago something was at `then`, at the most.
     pub(super) fn age(&self, then: i64) -> Duration {
-        Duration::from_secs(u64::try_from(self.now().saturating_sub(then)).unwrap_or(0))
+        Self::between(then, self.now())
+    }
+
+    /// From one time to another; nothing if that is before.
+    pub(super) fn between(then: i64, now: i64) -> Duration {
+        Duration::from_secs(u64::try_from(now.saturating_sub(then)).unwrap_or(0))
     }
 
     /// Takes in what an answer said.

@@ -176,6 +176,16 @@ impl Far {
         self.lock().counts.clone()
     }
 
+    /// What is there by that name.
+    pub(crate) fn object(&self, name: &str) -> Option<Bytes> {
+        self.lock().objects.get(&Path::from(name)).map(|o| o.bytes.clone())
+    }
+
+    /// Creates an object, as a request does that was long on its way.
+    pub(crate) fn land(&self, name: &str, bytes: Bytes) {
+        self.lock().change(&Path::from(name), Some(Object { bytes, at: turns::elapsed() }));
+    }
+
     /// How many receiver writers that process was, one after another.
     pub(crate) fn writers_of(&self, process: usize) -> usize {
         self.lock().writers.get(&process).map_or(0, BTreeSet::len)

@@ -37,6 +37,7 @@ use uuid::Uuid;
 
 use self::{
     bucket::{Bucket, PATIENCE},
+    clock::StoreClock,
     marks::{Gone, Held, Mark},
     segments::{Lasting, ObjectStorage},
     settle::Settled,
@@ -46,6 +47,7 @@ use crate::{
     error::{Error, Result},
     location::{Remote, StoreProperties},
     options::{Options, Takeover},
+    planted::planted,
     sync,
 };
 
@@ -198,13 +200,14 @@ impl ObjectHome {
     fn live_drivers(&self, ours: Option<&Path>) -> Result<(Vec<Born>, Vec<Path>)> {
         let bucket = self.bucket()?;
         let alive = self.inner.below(Which::Driver).join("alive");
+        let asked = bucket.asked(&self.inner.path(ID))?;
         let marks = bucket.list(&alive)?;
         let others = marks.iter().filter(|m| Some(&m.location) != ours);
         let all: Vec<Path> = others.clone().map(|m| m.location.clone()).collect();
         let limit = self.inner.times.driver_live;
         let mut live: Vec<Born> = others
             .map(|m| (m.last_modified.timestamp(), m.location.clone()))
-            .filter(|(at, _)| bucket.clock.age(*at) < limit)
+            .filter(|(at, _)| StoreClock::between(*at, asked) < limit)
             .collect();
         live.sort();
         Ok((live, all))
@@ -341,10 +344,14 @@ impl Home for ObjectHome {
             return Ok(None);
         }
         let bucket = self.bucket()?;
+        // How old the mark was when it was looked for. Who is paused, and then sees in an old answer a mark that has not been
+        // renewed since, must not take a writer that lives for gone.
+        let asked = bucket.asked(&self.inner.path(ID))?;
         // The mark, and what a writer that closed, and removed its mark, has left.
         let objects = bucket.list(&self.inner.below(which))?;
         let Some(newest) = objects.iter().map(|o| o.last_modified.timestamp()).max() else { return Ok(None) };
-        let gone = bucket.clock.age(newest) >= self.inner.times.gone;
+        let asked = if planted!(AgeWhenAnswered) { bucket.clock.now() } else { asked };
+        let gone = StoreClock::between(newest, asked) >= self.inner.times.gone;
         Ok(gone.then(|| Box::new(Gone) as Box<dyn Claim>))
     }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{
     Inner,
     bucket::PATIENCE,
+    marks::Mark,
     settle::{self, Settled},
     tasks::Task,
 };
@@ -156,6 +157,13 @@ impl ObjectStorage {
         }
     }
 
+    /// Whether others may have cleaned up after this writer, as after one that is gone: then it knows of nothing that must
+    /// still be there.
+    fn may_be_collected(&self) -> bool {
+        let live = |mark: Arc<Mark>| !mark.is_removed() && mark.age() <= self.inner.times.overdue;
+        self.which != Which::Driver && !self.inner.mark(self.which).is_some_and(live)
+    }
+
     /// Whether what was just written may be acknowledged.
     fn still_ours(&self, id: u64, header: &Bytes) -> Result<()> {
         let overdue = self.inner.times.overdue;
@@ -252,7 +260,7 @@ impl Storage for ObjectStorage {
     }
 
     fn list(&self) -> Result<Vec<Listed>> {
-        let newest = *locked(&self.lasting().newest);
+        let newest = if self.may_be_collected() { 0 } else { *locked(&self.lasting().newest) };
         let began = sync::now();
         loop {
             let listed = self.list_once()?;
