@@ -14,6 +14,7 @@ help:
 	@echo 'make packages   the jars for every platform, with what belongs to a release; make check-packages, check-reproducible'
 	@echo 'make jar     the jar, and the spark-submit line that uses it'
 	@echo 'make soak    simulated power cuts on all cores, for MINUTES (60)'
+	@echo 'make soak-stores   the log in simulated object stores, on all cores, for MINUTES (60)'
 	@echo 'make soak-processes   a Spark application whose processes are killed with -9, in LOOPS (200) lives'
 	@echo 'make fuzz    every fuzz target for SECONDS (120); make miri; make loom; make deny: see CONTRIBUTING.md'
 	@echo 'make format  formats the Rust code'
@@ -90,6 +91,12 @@ loom:
 soak:
 	FERROWAL_MINUTES=$(or $(MINUTES),60) $(if $(THREADS),FERROWAL_THREADS=$(THREADS)) \
 	  cargo test --locked --release --no-default-features --lib whatever_a_power_cut -- --nocapture
+
+# The log's lives in simulated object stores with fresh seeds, on THREADS cores (all), for MINUTES (60).
+.PHONY: soak-stores
+soak-stores:
+	FERROWAL_MINUTES=$(or $(MINUTES),60) $(if $(THREADS),FERROWAL_THREADS=$(THREADS)) \
+	  cargo test --locked --release --no-default-features --features object-store --lib whatever_becomes_of_requests -- --nocapture
 
 # One Spark application in LOOPS lives (200), each ended by kill -9: of all of it, or of its driver alone, and in many of an
 # executor with a receiver before; garbage is written behind the last group of its logs between. SPARK=41 takes another Spark.
