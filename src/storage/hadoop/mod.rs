@@ -443,6 +443,10 @@ impl Home for HadoopHome {
         if self.inner.age(newest)? < self.inner.times.gone {
             return Ok(None);
         }
+        // Who was paused since it listed them has seen old times, and must not take a writer that lives for gone.
+        if self.inner.list(&self.inner.below(which))?.iter().any(|f| f.changed > newest) {
+            return Ok(None);
+        }
         // What is concluded from its segments must not change any more.
         self.inner.recover_all(which, None)?;
         Ok(Some(Box::new(Gone)))
