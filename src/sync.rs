@@ -49,6 +49,7 @@ pub(crate) fn new_uuid() -> Uuid {
 }
 
 /// Does nothing for a while.
+#[cfg(feature = "object-store")]
 pub(crate) fn pause(time: Duration) {
     in_turns!(crate::turns::pause(time));
     thread::sleep(time);

@@ -144,7 +144,7 @@ fn every_bug_planted_for_stores_is_found() {
     const MOST: u64 = 3_000;
     let counted = std::env::var_os("FERROWAL_STORE_PLANTED").is_some();
     let next = AtomicU64::new(0);
-    let found = Mutex::new(Vec::new());
+    let unseen = Mutex::new(Vec::new());
     thread::scope(|s| {
         for _ in 0..thread::available_parallelism().map_or(1, |n| n.get()) {
             s.spawn(|| {
@@ -153,19 +153,16 @@ fn every_bug_planted_for_stores_is_found() {
                     let failure = known
                         .chain(1..=MOST)
                         .find_map(|seed| simulate(seed, Some(*bug)).err().map(|e| (seed, e)));
-                    found.lock().unwrap().push((*bug, failure));
+                    match failure {
+                        Some((seed, said)) => {
+                            println!("{bug:?}, by seed {seed}: {}", said.lines().next().unwrap_or_default());
+                        }
+                        None => unseen.lock().unwrap().push(*bug),
+                    }
                 }
             });
         }
     });
-    let mut unseen = Vec::new();
-    for (bug, failure) in found.into_inner().unwrap() {
-        match failure {
-            Some((seed, said)) => {
-                println!("{bug:?}, by seed {seed}: {}", said.lines().next().unwrap_or_default())
-            }
-            None => unseen.push(bug),
-        }
-    }
+    let unseen = unseen.into_inner().unwrap();
     assert!(unseen.is_empty(), "not found: {unseen:?}");
 }
