@@ -123,6 +123,9 @@ pub struct Options {
     pub memory: u64,
     /// How long `open` and `check` wait for a live owner to let go. Default 30 s.
     pub lock_wait: Duration,
+    /// Whether threads that wait for a barrier of a fast device yield their processors instead of sleeping: sooner awake, at
+    /// the price of processor time that nobody else wants. Default true.
+    pub spin: bool,
     /// Allow directories on file systems where flock may not reach other hosts (NFS, CIFS, FUSE, 9p).
     pub allow_network_lock: bool,
     /// How long files and segments stay open after the last close, for the next instance. Default 10 s.
@@ -166,6 +169,7 @@ impl Options {
             clean_grace: Duration::from_secs(10),
             memory: 64 << 20,
             lock_wait: Duration::from_secs(30),
+            spin: true,
             allow_network_lock: false,
             linger: Duration::from_secs(10),
             idle_mark: Duration::from_secs(1),

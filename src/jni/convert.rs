@@ -139,6 +139,11 @@ pub(super) fn options(
         "force" => Takeover::Force,
         other => return Err(config(format!("{other:?} is not a take-over policy: refuse or force"))),
     };
+    options.spin = match text("spin")?.as_str() {
+        "true" => true,
+        "false" => false,
+        other => return Err(config(format!("spin must be true or false, not {other:?}"))),
+    };
     options.allow_network_lock = match text("allowNetworkLock")?.as_str() {
         "true" => true,
         "false" => false,

@@ -43,6 +43,7 @@ final class SparkOptions {
     private static final String LOCK_WAIT = PREFIX + "lock.wait";
     private static final String ALLOW_NETWORK = PREFIX + "lock.allowNetwork";
     private static final String LINGER = PREFIX + "linger";
+    private static final String SPIN = PREFIX + "spin";
     private static final String IDLE_MARK = PREFIX + "idleMark";
     private static final String TAKEOVER = PREFIX + "driver.takeover";
     private static final String OBJECT_LINGER = PREFIX + "object.linger";
@@ -55,7 +56,7 @@ final class SparkOptions {
     private static final String SUMMARY = PREFIX + "log.summary";
     private static final String METRICS_INTERVAL = PREFIX + "metrics.interval";
     private static final List<String> KEYS = List.of(DIR, RECOVERY, DURABILITY, BARRIER, CLEAN_GRACE, SEGMENT_SIZE, MEMORY, WRITE_TIMEOUT,
-        LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK, TAKEOVER, OBJECT_LINGER, OBJECT_MAX_PUT, CODEC, ZSTD_LEVEL,
+        LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK, SPIN, TAKEOVER, OBJECT_LINGER, OBJECT_MAX_PUT, CODEC, ZSTD_LEVEL,
         KEY, OLD_KEYS, SUMMARY, METRICS_INTERVAL, HDFS_SYNC);
 
     /** Where Spark has the keys of Hadoop's clients. Those of the stores that we reach ourselves are handed on. */
@@ -111,7 +112,8 @@ final class SparkOptions {
             .memory(size(merged, MEMORY, "64m", 16L << 20, "16m", 1L << 40, "1t"))
             .writeTimeout(time(merged, WRITE_TIMEOUT, role == LogOptions.Role.DRIVER ? "3s" : "20s"))
             .lockWait(time(merged, LOCK_WAIT, "30s"))
-            .allowNetworkLock(flag(merged, ALLOW_NETWORK))
+            .allowNetworkLock(flag(merged, ALLOW_NETWORK, false))
+            .spin(flag(merged, SPIN, true))
             .linger(time(merged, LINGER, "10s"))
             .idleMark(time(merged, IDLE_MARK, "1s"))
             .summary(time(merged, SUMMARY, "0s"))
@@ -363,8 +365,8 @@ final class SparkOptions {
         return bytes;
     }
 
-    private static boolean flag(SparkConf conf, String key) {
-        String value = conf.get(key, "false");
+    private static boolean flag(SparkConf conf, String key, boolean standard) {
+        String value = conf.get(key, Boolean.toString(standard));
         switch (value) {
             case "true":
                 return true;

@@ -137,7 +137,7 @@ class SparkOptionsTest {
     void theDefaultsAreThoseOfTheManual() {
         assertEquals("LogOptions[dir=" + temp.resolve("log") + ", role=driver, recovery=default, durability=device,"
             + " barrier=auto, segmentSize=67108864, memory=67108864, maxFailures=3, rollingInterval=60000, writeTimeout=3000, cleanGrace=10000,"
-            + " lockWait=30000, linger=10000, idleMark=1000, takeover=refuse, groupLinger=0, mostPut=67108864, compression=none, zstdLevel=1, encrypts=false, summary=0, allowNetworkLock=false, store=[]]",
+            + " lockWait=30000, linger=10000, idleMark=1000, takeover=refuse, groupLinger=0, mostPut=67108864, compression=none, zstdLevel=1, encrypts=false, summary=0, spin=true, allowNetworkLock=false, store=[]]",
             SparkOptions.of(conf(), LogOptions.Role.DRIVER).log().toString());
         assertTrue(SparkOptions.of(conf(), LogOptions.Role.RECEIVERS).log().toString().contains("writeTimeout=20000"));
     }
