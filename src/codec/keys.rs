@@ -71,6 +71,7 @@ impl fmt::Debug for Key {
 pub struct KeyRing {
     keys: Arc<[Key]>,
     decrypt_only: bool,
+    required: bool,
 }
 
 impl KeyRing {
@@ -83,13 +84,25 @@ impl KeyRing {
     /// [`Error::Config`] and I/O errors, which name the source and never what it holds.
     pub fn read<S: AsRef<str>>(sources: impl IntoIterator<Item = S>) -> Result<KeyRing> {
         let keys: Vec<Key> = sources.into_iter().map(|s| read(s.as_ref())).collect::<Result<_>>()?;
-        Ok(KeyRing { keys: keys.into(), decrypt_only: false })
+        Ok(KeyRing { keys: keys.into(), decrypt_only: false, required: false })
     }
 
     /// The same keys for reading alone: what is written is not encrypted.
     #[must_use]
     pub fn for_reading(self) -> KeyRing {
         KeyRing { decrypt_only: true, ..self }
+    }
+
+    /// The same keys, and nothing without them: a record that none of them authenticates is not read
+    /// ([`Error::Unauthenticated`]), and a log that would be written without one is not opened ([`Error::Config`]).
+    #[must_use]
+    pub fn required(self) -> KeyRing {
+        KeyRing { required: true, ..self }
+    }
+
+    /// Whether what no key authenticates is refused.
+    pub fn is_required(&self) -> bool {
+        self.required
     }
 
     /// Whether there is no key.
@@ -106,6 +119,22 @@ impl KeyRing {
         self.keys.first().filter(|_| !self.decrypt_only)
     }
 
+    /// Whether the records of a segment whose header names `key` can be had, as far as that header is true: it has a checksum
+    /// alone, and each record is asked again.
+    ///
+    /// # Errors
+    /// [`Error::Key`], and [`Error::Unauthenticated`] where encryption is required.
+    pub(crate) fn admit(&self, key: Option<KeyId>, place: impl fmt::Display) -> Result<()> {
+        match key {
+            Some(key) if self.find(key).is_none() => Err(key.missing(place)),
+            None if self.required => Err(Error::Unauthenticated {
+                place: place.to_string(),
+                detail: "its header says that its records are not encrypted".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn find(&self, id: KeyId) -> Option<&Key> {
         self.keys.iter().find(|k| k.id == id)
     }
@@ -119,7 +148,7 @@ impl fmt::Debug for KeyRing {
 
 impl PartialEq for KeyRing {
     fn eq(&self, other: &KeyRing) -> bool {
-        self.decrypt_only == other.decrypt_only
+        (self.decrypt_only, self.required) == (other.decrypt_only, other.required)
             && self.keys.iter().map(|k| k.id).eq(other.keys.iter().map(|k| k.id))
     }
 }

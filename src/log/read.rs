@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::analysis::{Scope, analyse};
 use crate::{
-    codec::{KeyRing, decode},
+    codec::{KeyRing, admit, decode},
     error::{Error, Result},
     format::{FRAME_HEADER, FrameHeader, FrameKind, Place, VERSION},
     handle::RecordHandle,
@@ -187,7 +187,12 @@ impl At<'_> {
         let Some(body) = read.checked_sub(FRAME_HEADER) else { return Ok(false) };
         let Some(f) = FrameHeader::decode(&head).filter(|f| self.is_of(f)) else { return Ok(false) };
         if f.coded.codec.is_plain() {
-            return Ok(body == into.len() && f.check(&head, into, &place, h.offset));
+            let whole = body == into.len() && f.check(&head, into, &place, h.offset);
+            if let (true, Err(error)) = (whole, admit(&f, (&place, h.offset), self.keys)) {
+                into.fill(0);
+                return Err(error);
+            }
+            return Ok(whole);
         }
         // Mostly the whole payload was read already: it is rarely longer than its record.
         let mut payload = super::zeroed(f.length as usize)?;

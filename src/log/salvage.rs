@@ -431,7 +431,7 @@ impl<'a> Copying<'a> {
             if let Some(header) = GroupHeader::decode(&bytes, &self.segment.place, offset) {
                 let ends = offset.saturating_add(GROUP_HEADER as u64).saturating_add(header.length);
                 if pad_to(ends, block) == end {
-                    return Ok(Some(GroupAt { offset, end, header }));
+                    return Ok(Some(GroupAt { offset, end, header, bare: None }));
                 }
             }
             offset += block;
@@ -508,7 +508,7 @@ impl<'a> Copying<'a> {
     fn good_frames(&self, start: u64, end: u64) -> Result<Vec<Good>> {
         let offset = start - GROUP_HEADER as u64;
         let header = GroupHeader { length: end.saturating_sub(start), ..self.nothing() };
-        let mut frames = Frames::new(&GroupAt { offset, end, header });
+        let mut frames = Frames::new(&GroupAt { offset, end, header, bare: None });
         let mut window = Window::new(self.reader.clone());
         let mut good: Vec<Good> = Vec::new();
         loop {
@@ -517,7 +517,7 @@ impl<'a> Copying<'a> {
             let time = match frame {
                 Frame::Record { time, .. } => Some(time),
                 Frame::Void => None,
-                Frame::Bad { .. } => continue,
+                Frame::Bad { .. } | Frame::Closed { .. } => continue,
             };
             let gap = at - good.last().map_or(start, |g| g.end);
             // Where no void frame fits between, it is bytes that happen to check.

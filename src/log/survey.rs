@@ -211,7 +211,7 @@ impl Part {
                 while let Some(frame) = frames.next(&mut window, &segment.place, Some(&self.keys))? {
                     let id = segment.listed.id;
                     let go_on = match frame {
-                        Frame::Record { time, payload } => visit(Seen::Record(SeenRecord {
+                        Frame::Record { time, payload, .. } => visit(Seen::Record(SeenRecord {
                             writer: segment.place.writer,
                             segment: id,
                             offset: at,
@@ -220,6 +220,7 @@ impl Part {
                             payload,
                         }))?,
                         Frame::Bad { offset, detail } => visit(Seen::Bad { segment: id, offset, detail })?,
+                        Frame::Closed { error, .. } => return Err(error),
                         Frame::Void => true,
                     };
                     if !go_on {
