@@ -119,8 +119,7 @@ pub(crate) fn recover(
     let begins = fresh && (analysis.has_records() || analysis.threshold > i64::MIN);
     // Before anything is changed. Without it recovery needs no key; and what is set aside is never read.
     if keys.is_required() && !begins {
-        let current = analysis.segments.iter().filter(|s| s.generation == analysis.generation);
-        let mut current = current;
+        let mut current = analysis.segments.iter().filter(|s| s.generation == analysis.generation);
         current.try_for_each(|s| s.admit(keys, analysis.threshold, analysis.end, &analysis.place))?;
     }
     // Whoever was killed may have left names that are not durable yet, and what follows rests on what was found under
