@@ -496,3 +496,62 @@ fn nothing_is_written_without_a_key_where_encryption_is_required() {
     );
     lax.close().unwrap();
 }
+
+/// Little that says that it is much: memory is taken for it only once its header's checksum holds, and nothing is given that
+/// does not come to exactly that length.
+#[test]
+fn a_forged_length_is_believed_only_under_a_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), Compression::Zstd(1), &KeyRing::default());
+    let record = bytes(40_000, false, 1);
+    let handle = log.append(&record, 1).unwrap();
+    assert_eq!(handle.version, 2);
+    log.close().unwrap();
+    let file = the_segment(dir.path(), &handle);
+    for codec in [1, 2] {
+        // Far more than the segment has, and no more than this codec could hold.
+        let raw = 40_000 * 200;
+        assert!(u64::from(raw) > file.metadata().unwrap().len());
+        let forged = forge(&file, &handle, codec, raw, &record);
+        let log = open(dir.path(), Compression::None, &KeyRing::default());
+        log.locate(&forged).unwrap();
+        let refused = log.read(&forged).unwrap_err();
+        assert!(
+            matches!(&refused, Error::Corrupt { detail, .. } if detail.contains("decompressed")),
+            "{refused}"
+        );
+        file.write_all_at(&[record[100] ^ 1], handle.offset + 24 + 100).unwrap();
+        let refused = log.locate(&forged).unwrap_err();
+        assert!(
+            matches!(&refused, Error::Corrupt { detail, .. } if detail.contains("does not check")),
+            "{refused}"
+        );
+        log.close().unwrap();
+    }
+    // What no codec could hold is the header of no frame.
+    let forged = forge(&file, &handle, 1, 40_000 * 256, &record);
+    let refused = open(dir.path(), Compression::None, &KeyRing::default()).locate(&forged).unwrap_err();
+    assert!(matches!(&refused, Error::Corrupt { detail, .. } if detail.contains("beyond")), "{refused}");
+}
+
+/// A bomb under a key and a checksum: what is decompressed never gets longer than what is stated.
+#[test]
+fn a_record_that_decompresses_to_more_than_it_says_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    for compression in [Compression::Lz4, Compression::Zstd(1)] {
+        let log = open(dir.path(), compression, &KeyRing::default());
+        let handle = log.append(&vec![7; 1 << 20], 1).unwrap();
+        log.close().unwrap();
+        let file = the_segment(dir.path(), &handle);
+        let mut head = [0; 24];
+        file.read_exact_at(&mut head, handle.offset).unwrap();
+        let mut payload = vec![0; u32::from_le_bytes(head[4..8].try_into().unwrap()) as usize];
+        file.read_exact_at(&mut payload, handle.offset + 24).unwrap();
+        for raw in [payload.len() as u32 + 1, (1 << 20) - 1, (1 << 20) + 1] {
+            let forged = forge(&file, &handle, head[9], raw, &payload);
+            let log = open(dir.path(), Compression::None, &KeyRing::default());
+            let refused = log.read(&forged).unwrap_err();
+            assert!(matches!(refused, Error::Corrupt { .. }), "{compression:?} {raw}: {refused}");
+        }
+    }
+}
