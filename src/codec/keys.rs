@@ -3,7 +3,12 @@
 //! A key is named by what it is: its id is derived from it. So no name can be given to the wrong key, and a key that is
 //! missing is told from bytes that were altered. The id says nothing of the key.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::cipher::{KEY, Secret};
 use crate::error::{Error, Result};
@@ -186,7 +191,7 @@ fn from_file(path: &Path) -> Result<[u8; KEY]> {
     let failed = |e| Error::io("read the key in", path.display(), e);
     let file = std::fs::File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode();
-    if mode & 0o077 != 0 {
+    if mode & 0o077 != 0 && is_first(path) {
         log::warn!("the key in {} can be read by others than its owner: chmod 600 it", path.display());
     }
     // Whatever it is, no more of it is read than could be a key.
@@ -197,6 +202,13 @@ fn from_file(path: &Path) -> Result<[u8; KEY]> {
     let raw = <[u8; KEY]>::try_from(bytes.as_slice()).ok().filter(|b| !b.is_ascii());
     let key = raw.or_else(hex);
     key.ok_or_else(|| Error::Config(format!("{} must hold a key: {FORM}, or 32 bytes", path.display())))
+}
+
+/// Whether nothing was said of a file yet: Spark makes an instance of the log for each partition that it reads back, and
+/// each reads its keys.
+fn is_first(path: &Path) -> bool {
+    static SAID: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned())
 }
 
 /// Whether a text may be (half of) a key, and no name or path.
