@@ -138,7 +138,8 @@ pub struct Options {
     /// The largest object that is written, in bytes: a longer record is refused. 8 MiB to 1 GiB, default 64 MiB.
     pub most_put: u64,
     /// How records are compressed, where it helps: one is kept as it is if less than a sixteenth would be saved, if it has
-    /// fewer than 256 bytes, or more than 64 MiB. Default none.
+    /// fewer than 256 bytes, or more than 64 MiB; also while threads that compress, which hold twice their records, hold as
+    /// much as [`Options::memory`] beside it. Default none.
     pub compression: Compression,
     /// The keys that records are encrypted and decrypted with, and whether anything is read without them
     /// ([`KeyRing::required`]). Default none: nothing is encrypted.

@@ -30,7 +30,7 @@ pub fn payload(bytes: &[u8]) {
     });
     let place = Place { log: Default::default(), writer: Default::default(), segment: 1 };
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd(1)] {
-        let packers = Packers::new(compression);
+        let packers = Packers::new(compression, u64::MAX);
         let packed = packers.pack(&mut Slice(bytes), bytes.len() as u32);
         let packed = packed.expect("memory can be copied");
         let packing = packed.as_ref().map_or(Packing::None, |p| p.packing());

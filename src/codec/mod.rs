@@ -45,7 +45,10 @@ pub(crate) struct Prepared<'a> {
 
 impl Coder {
     pub(crate) fn new(options: &Options) -> Coder {
-        Coder { packers: pack::Packers::new(options.compression), key: options.keys.current().cloned() }
+        Coder {
+            packers: pack::Packers::new(options.compression, options.memory),
+            key: options.keys.current().cloned(),
+        }
     }
 
     /// What segments say of it.
