@@ -155,6 +155,11 @@ pub(super) fn options(
         "false" => keys.for_reading(),
         other => return Err(config(format!("encrypts must be true or false, not {other:?}"))),
     };
+    options.keys = match text("encryptionRequired")?.as_str() {
+        "true" => options.keys.required(),
+        "false" => options.keys,
+        other => return Err(config(format!("encryptionRequired must be true or false, not {other:?}"))),
+    };
     let level = text("zstdLevel")?;
     let level = level.parse().map_err(|_| config(format!("zstdLevel must be a number, not {level:?}")))?;
     options.compression = match text("compression")?.as_str() {

@@ -85,6 +85,7 @@ public final class LogOptions {
     private Compression compression = Compression.NONE;
     private int zstdLevel = 1;
     private boolean encrypts;
+    private boolean encryptionRequired;
     /** Where keys are; may hold a key itself, so these are never shown. */
     private List<String> keys = List.of();
     private Map<String, String> store = Map.of();
@@ -120,6 +121,7 @@ public final class LogOptions {
         copy.compression = compression;
         copy.zstdLevel = zstdLevel;
         copy.encrypts = encrypts;
+        copy.encryptionRequired = encryptionRequired;
         copy.keys = keys;
         copy.takeover = takeover;
         copy.groupLinger = groupLinger;
@@ -235,6 +237,20 @@ public final class LogOptions {
         LogOptions copy = copy();
         copy.encrypts = false;
         copy.keys = List.of(keys);
+        return copy;
+    }
+
+    /**
+     * Whether nothing is read or written without a key. A record that none of the keys authenticates is then refused by an
+     * {@link UnauthenticatedRecordException}, and a log without a key to write with is not opened. Otherwise plain records
+     * are read like encrypted ones, whoever wrote them.
+     *
+     * @param required false by default
+     * @return the options with it
+     */
+    public LogOptions encryptionRequired(boolean required) {
+        LogOptions copy = copy();
+        copy.encryptionRequired = required;
         return copy;
     }
 
@@ -542,6 +558,7 @@ public final class LogOptions {
             "compression", compression.name().toLowerCase(Locale.ROOT),
             "zstdLevel", Integer.toString(zstdLevel),
             "encrypts", Boolean.toString(encrypts),
+            "encryptionRequired", Boolean.toString(encryptionRequired),
             "summary", Long.toString(summary.toMillis()),
             "spin", Boolean.toString(spin),
             "allowNetworkLock", Boolean.toString(allowNetworkLock)
