@@ -28,24 +28,35 @@ const COPYING: Duration = Duration::from_micros(20);
 /// Polls before a waiter parks: a few microseconds, which is what a wake-up call costs.
 const SPINS: u32 = 30;
 
+/// How those who wait spend the time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Asleep.
+    Sleep,
+    /// Asleep, but yielding where an end is near and known.
+    #[default]
+    Mixed,
+    /// Yielding: the wait will be so short that a processor should not be given up for it.
+    Yield,
+}
+
 /// Where the members of a group wait: closed, then open for ever. A poke wakes one waiter to look for work.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     word: Word,
     parked: AtomicU32,
-    /// Whether the wait will be so short that a processor should not be given up for it.
-    brief: bool,
+    manner: Manner,
 }
 
 impl Gate {
-    /// A gate where waits are brief, or are not.
-    pub(crate) fn new(brief: bool) -> Gate {
-        Gate { brief, ..Gate::default() }
+    /// A gate where one waits in this manner.
+    pub(crate) fn new(manner: Manner) -> Gate {
+        Gate { manner, ..Gate::default() }
     }
 
     /// Closes the gate again, for a group of others; nobody knows it.
-    pub(crate) fn renew(&mut self, brief: bool) {
-        *self = Gate::new(brief);
+    pub(crate) fn renew(&mut self, manner: Manner) {
+        *self = Gate::new(manner);
     }
 
     /// Whether the wait is over.
@@ -125,8 +136,11 @@ impl Gate {
         }
         let changed = || self.word.load(Ordering::Acquire) != seen;
         let Some(deadline) = deadline else {
-            return self.brief && stay_awake_with_few(YIELDS, changed) == Awake::Over;
+            return self.manner == Manner::Yield && stay_awake_with_few(YIELDS, changed) == Awake::Over;
         };
+        if self.manner == Manner::Sleep {
+            return false;
+        }
         // A timer is no use for so short a wait; those who are waited for may need the processor.
         let left = deadline.saturating_duration_since(Instant::now());
         left < YIELDS && stay_awake(left, changed) != Awake::Crowded
@@ -141,6 +155,11 @@ pub(crate) struct Copies {
 }
 
 impl Copies {
+    /// None yet; they are waited for in this manner.
+    pub(crate) fn new(manner: Manner) -> Copies {
+        Copies { done: Gate::new(manner), ..Copies::default() }
+    }
+
     /// One more copy; only while the group can still be joined.
     pub(crate) fn begin(&self) {
         self.pending.fetch_add(1, Ordering::SeqCst);
@@ -160,7 +179,10 @@ impl Copies {
 
     /// Waits for all of them. Copies take microseconds, so this yields before it parks.
     pub(crate) fn await_all(&self) {
-        if sync::polls() && stay_awake(COPYING, || !self.any()) == Awake::Over {
+        if sync::polls()
+            && self.done.manner != Manner::Sleep
+            && stay_awake(COPYING, || !self.any()) == Awake::Over
+        {
             return;
         }
         loop {

@@ -108,6 +108,19 @@ pub enum Error {
         /// The id of the key, 16 hex digits.
         key: String,
     },
+    /// A record, or a segment's records, that no key of the log vouches for, where [`KeyRing::required`] asks for that. It
+    /// is neither given nor taken for damage, and no recovery policy passes over it.
+    ///
+    /// [`KeyRing::required`]: crate::KeyRing::required
+    #[error(
+        "{place} is not authenticated by a key of this log ({detail}), and spark.ferrowal.encryption.required is true, so it is not read: if it is older than the encryption, set that to false until it is cleaned; otherwise somebody else wrote to the directory: find out who can, and copy what is authentic by ferrowal salvage --require-encryption"
+    )]
+    Unauthenticated {
+        /// The record, or the segment.
+        place: String,
+        /// What it is instead.
+        detail: String,
+    },
     /// A handle whose fields cannot be those of any record.
     #[error("not a valid record handle: {0}")]
     BadHandle(String),

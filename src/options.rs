@@ -123,6 +123,9 @@ pub struct Options {
     pub memory: u64,
     /// How long `open` and `check` wait for a live owner to let go. Default 30 s.
     pub lock_wait: Duration,
+    /// Whether threads that wait for a barrier of a fast device yield their processors instead of sleeping: sooner awake, at
+    /// the price of processor time that nobody else wants. Default true.
+    pub spin: bool,
     /// Allow directories on file systems where flock may not reach other hosts (NFS, CIFS, FUSE, 9p).
     pub allow_network_lock: bool,
     /// How long files and segments stay open after the last close, for the next instance. Default 10 s.
@@ -138,9 +141,11 @@ pub struct Options {
     /// The largest object that is written, in bytes: a longer record is refused. 8 MiB to 1 GiB, default 64 MiB.
     pub most_put: u64,
     /// How records are compressed, where it helps: one is kept as it is if less than a sixteenth would be saved, if it has
-    /// fewer than 256 bytes, or more than 64 MiB. Default none.
+    /// fewer than 256 bytes, or more than 64 MiB; also while threads that compress, which hold twice their records, hold as
+    /// much as [`Options::memory`] beside it. Default none.
     pub compression: Compression,
-    /// The keys that records are encrypted and decrypted with. Default none: nothing is encrypted.
+    /// The keys that records are encrypted and decrypted with, and whether anything is read without them
+    /// ([`KeyRing::required`]). Default none: nothing is encrypted.
     pub keys: KeyRing,
     /// How often an open log says at INFO what it did: one line. Zero, the default, is never; else a second at least.
     pub summary: Duration,
@@ -166,6 +171,7 @@ impl Options {
             clean_grace: Duration::from_secs(10),
             memory: 64 << 20,
             lock_wait: Duration::from_secs(30),
+            spin: true,
             allow_network_lock: false,
             linger: Duration::from_secs(10),
             idle_mark: Duration::from_secs(1),
@@ -223,6 +229,9 @@ impl Options {
             && !(-7..=22).contains(&level)
         {
             return bad(format!("the level of zstd must be -7 to 22, not {level}"));
+        }
+        if self.keys.is_required() && self.keys.current().is_none() {
+            return bad("spark.ferrowal.encryption.required is true, and there is no key to write with: name where it is in spark.ferrowal.encryption.key".into());
         }
         if self.max_failures == 0 {
             return bad("the number of attempts (maxFailures) must be 1 at least".into());

@@ -82,15 +82,25 @@ fn every_codec_gives_back_what_was_written() {
 
 /// Bytes of all segments below a directory.
 fn on_disk(dir: &Path) -> Vec<u8> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => all.extend(on_disk(&path)),
-            false => all.extend(fs::read(path).unwrap()),
+    fn read(dir: &Path, all: &mut Vec<u8>) -> std::io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => read(&path, all)?,
+                false => all.extend(fs::read(path)?),
+            }
+        }
+        Ok(())
+    }
+    // An open log prepares segments under other names: what was renamed meanwhile is looked for anew.
+    for _ in 0..1000 {
+        let mut all = Vec::new();
+        match read(dir, &mut all) {
+            Ok(()) => return all,
+            Err(e) => assert_eq!(e.kind(), std::io::ErrorKind::NotFound, "{e}"),
         }
     }
-    all
+    panic!("files come and go in {}", dir.display());
 }
 
 fn holds(all: &[u8], some: &[u8]) -> bool {
@@ -366,5 +376,182 @@ fn a_plain_log_is_of_version_1_and_any_other_of_version_2() {
         let mut header = [0; 10];
         the_segment(dir.path(), &handle).read_exact_at(&mut header, 0).unwrap();
         assert_eq!(header[8..], version.to_le_bytes());
+    }
+}
+
+/// Puts a frame with a checksum that holds in the place of a record: what anybody can do who can write the directory.
+/// `codec` and `payload` are as long as the record's own payload. Gives the handle that would name it.
+fn forge(file: &fs::File, at: &RecordHandle, codec: u8, raw: u32, payload: &[u8]) -> RecordHandle {
+    let mut frame = vec![0; 24];
+    file.read_exact_at(&mut frame, at.offset).unwrap();
+    assert_eq!(frame[4..8], (payload.len() as u32).to_le_bytes(), "the next frame stays where it is");
+    frame[9] = codec;
+    frame[12..16].copy_from_slice(&raw.to_le_bytes());
+    frame.extend(payload);
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&frame[24..]);
+    crc.update(&frame[4..24]);
+    crc.update(at.log.as_bytes());
+    crc.update(at.writer.as_bytes());
+    crc.update(&at.segment.to_le_bytes());
+    crc.update(&at.offset.to_le_bytes());
+    let crc = crc.finalize();
+    frame[..4].copy_from_slice(&crc.to_le_bytes());
+    file.write_all_at(&frame, at.offset).unwrap();
+    RecordHandle { crc, length: raw, ..*at }
+}
+
+const POLICIES: [Recovery; 3] = [Recovery::Default, Recovery::Strict, Recovery::Salvage];
+
+#[test]
+fn what_no_key_authenticates_is_refused_where_encryption_is_required() {
+    let sealed = 32 + 16 + 16;
+    // A plain record, and one that says that it is encrypted with the key.
+    for codec in [0, 0x80] {
+        for role in [Role::Receivers, Role::Driver] {
+            let dir = tempfile::tempdir().unwrap();
+            let open = |policy, ring: KeyRing| {
+                let mut opts = with(dir.path(), role, Compression::None, &ring);
+                opts.recovery = policy;
+                Log::open(opts).unwrap()
+            };
+            let log = open(Recovery::Default, keys(&[A]).required());
+            let one = log.append(&[7; 16], 1).unwrap();
+            let two = log.append(&[8; 16], 1).unwrap();
+            log.close().unwrap();
+            let path = common::segment_file(dir.path(), role, &one);
+            let file = fs::File::options().read(true).write(true).open(path).unwrap();
+            let mut payload = vec![b'F'; sealed];
+            let raw = if codec == 0 { sealed as u32 } else { 16 };
+            if codec != 0 {
+                file.read_exact_at(&mut payload[..32], one.offset + 24).unwrap();
+            }
+            let forged = forge(&file, &one, codec, raw, &payload);
+            for policy in POLICIES {
+                let log = open(policy, keys(&[A]).required());
+                let refused =
+                    |e: Error| assert!(matches!(e, Error::Unauthenticated { .. }), "{policy:?} {e}");
+                let mut into = vec![1; raw as usize];
+                refused(log.read_into(&forged, &mut into).unwrap_err());
+                assert!(into.iter().all(|b| *b == 0), "nothing of it is given");
+                refused(log.scan().unwrap().next().unwrap().unwrap_err());
+                assert_eq!(log.read(&two).unwrap(), [8; 16], "the others are as good as before");
+                if role == Role::Driver && (policy, codec) == (Recovery::Strict, 0) {
+                    refused(log.append(b"more", 2).unwrap_err());
+                }
+            }
+            // Otherwise a plain record is anybody's.
+            let log = open(Recovery::Default, keys(&[A]));
+            match codec {
+                0 => assert_eq!(log.read(&forged).unwrap(), payload),
+                _ => assert!(matches!(log.read(&forged), Err(Error::Corrupt { .. }))),
+            }
+        }
+    }
+}
+
+#[test]
+fn records_of_before_are_refused_until_they_are_set_aside_or_cleaned() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |ring: KeyRing| Log::open(with(dir.path(), Role::Driver, Compression::None, &ring)).unwrap();
+    let plain = open(KeyRing::default());
+    let before = plain.append(b"from before", 1).unwrap();
+    plain.close().unwrap();
+    let log = open(keys(&[A]).required());
+    let refused = |e: Error| {
+        let text = e.to_string();
+        assert!(matches!(e, Error::Unauthenticated { .. }) && text.contains("encryption.required"), "{text}");
+    };
+    refused(log.scan().unwrap().next().unwrap().unwrap_err());
+    // A driver that goes on with the log does not write behind what it could not read.
+    refused(log.append(b"more", 2).unwrap_err());
+    refused(log.read(&before).unwrap_err());
+    assert!(!dir.path().join("quarantine").exists(), "nothing is treated as damage");
+    log.close().unwrap();
+    // A fresh start sets them aside, and they are never read again.
+    let log = open(keys(&[A]).required());
+    log.append(b"anew", 3).unwrap();
+    let all: Vec<_> = log.scan().unwrap().map(Result::unwrap).collect();
+    assert_eq!(all, [&b"anew"[..]]);
+    log.close().unwrap();
+    // A key that is not known is named.
+    let other = open(keys(&[B]).required());
+    assert!(is_key_error(&other.scan().unwrap().next().unwrap().unwrap_err(), &keys(&[A])));
+    assert!(is_key_error(&other.append(b"more", 4).unwrap_err(), &keys(&[A])));
+}
+
+#[test]
+fn nothing_is_written_without_a_key_where_encryption_is_required() {
+    let dir = tempfile::tempdir().unwrap();
+    for ring in [KeyRing::default(), keys(&[A]).for_reading()] {
+        let refused = Log::open(with(dir.path(), Role::Receivers, Compression::None, &ring.required()));
+        assert!(matches!(&refused, Err(Error::Config(text)) if text.contains("no key to write with")));
+    }
+    // Nor through an instance that would read what it must not.
+    let lax = open(dir.path(), Compression::None, &keys(&[A]));
+    let refused = Log::open(with(dir.path(), Role::Receivers, Compression::None, &keys(&[A]).required()));
+    assert!(
+        matches!(&refused, Err(Error::Config(text)) if text.contains("encryption.required")),
+        "{refused:?}"
+    );
+    lax.close().unwrap();
+}
+
+/// Little that says that it is much: memory is taken for it only once its header's checksum holds, and nothing is given that
+/// does not come to exactly that length.
+#[test]
+fn a_forged_length_is_believed_only_under_a_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), Compression::Zstd(1), &KeyRing::default());
+    let record = bytes(40_000, false, 1);
+    let handle = log.append(&record, 1).unwrap();
+    assert_eq!(handle.version, 2);
+    log.close().unwrap();
+    let file = the_segment(dir.path(), &handle);
+    for codec in [1, 2] {
+        // Far more than the segment has, and no more than this codec could hold.
+        let raw = 40_000 * 200;
+        assert!(u64::from(raw) > file.metadata().unwrap().len());
+        let forged = forge(&file, &handle, codec, raw, &record);
+        let log = open(dir.path(), Compression::None, &KeyRing::default());
+        log.locate(&forged).unwrap();
+        let refused = log.read(&forged).unwrap_err();
+        assert!(
+            matches!(&refused, Error::Corrupt { detail, .. } if detail.contains("decompressed")),
+            "{refused}"
+        );
+        file.write_all_at(&[record[100] ^ 1], handle.offset + 24 + 100).unwrap();
+        let refused = log.locate(&forged).unwrap_err();
+        assert!(
+            matches!(&refused, Error::Corrupt { detail, .. } if detail.contains("does not check")),
+            "{refused}"
+        );
+        log.close().unwrap();
+    }
+    // What no codec could hold is the header of no frame.
+    let forged = forge(&file, &handle, 1, 40_000 * 256, &record);
+    let refused = open(dir.path(), Compression::None, &KeyRing::default()).locate(&forged).unwrap_err();
+    assert!(matches!(&refused, Error::Corrupt { detail, .. } if detail.contains("beyond")), "{refused}");
+}
+
+/// A bomb under a key and a checksum: what is decompressed never gets longer than what is stated.
+#[test]
+fn a_record_that_decompresses_to_more_than_it_says_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    for compression in [Compression::Lz4, Compression::Zstd(1)] {
+        let log = open(dir.path(), compression, &KeyRing::default());
+        let handle = log.append(&vec![7; 1 << 20], 1).unwrap();
+        log.close().unwrap();
+        let file = the_segment(dir.path(), &handle);
+        let mut head = [0; 24];
+        file.read_exact_at(&mut head, handle.offset).unwrap();
+        let mut payload = vec![0; u32::from_le_bytes(head[4..8].try_into().unwrap()) as usize];
+        file.read_exact_at(&mut payload, handle.offset + 24).unwrap();
+        for raw in [payload.len() as u32 + 1, (1 << 20) - 1, (1 << 20) + 1] {
+            let forged = forge(&file, &handle, head[9], raw, &payload);
+            let log = open(dir.path(), Compression::None, &KeyRing::default());
+            let refused = log.read(&forged).unwrap_err();
+            assert!(matches!(refused, Error::Corrupt { .. }), "{compression:?} {raw}: {refused}");
+        }
     }
 }

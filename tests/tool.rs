@@ -348,6 +348,132 @@ fn an_encrypted_log_is_checked_and_copied_without_its_key_and_shown_with_it() {
     assert!(matches!(log.read(&handles[1]), Err(Error::Corrupt { .. })));
 }
 
+#[cfg(all(feature = "compression", feature = "encryption"))]
+const TWO_KEYS: [&str; 2] = [
+    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+    "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100",
+];
+
+/// The tool with these keys in its environment.
+#[cfg(all(feature = "compression", feature = "encryption"))]
+fn tool_with(keys: &str, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ferrowal")).args(args).env("FERROWAL_KEYS", keys).output().unwrap()
+}
+
+/// A driver's log: three records with the first of [`TWO_KEYS`], two with the second. With their ids.
+#[cfg(all(feature = "compression", feature = "encryption"))]
+fn rotated_log(dir: &Path) -> (Written, Vec<String>) {
+    let rings = TWO_KEYS.map(|digits| ferrowal::KeyRing::read([format!("hex:{digits}")]).unwrap());
+    let mut written = Vec::new();
+    for (ring, count) in rings.iter().zip([3, 2]) {
+        let mut opts = options(dir, Role::Driver);
+        (opts.keys, opts.linger) = (ring.clone(), std::time::Duration::ZERO);
+        let log = Log::open(opts).unwrap();
+        drop(log.scan().unwrap());
+        for _ in 0..count {
+            let bytes = format!("planted record {}", written.len()).into_bytes();
+            written.push((log.append(&bytes, written.len() as i64).unwrap(), bytes));
+        }
+        log.close().unwrap();
+    }
+    (written, rings.iter().map(|ring| ring.ids().remove(0)).collect())
+}
+
+#[test]
+#[cfg(all(feature = "compression", feature = "encryption"))]
+fn verify_checks_what_it_can_without_a_key_and_says_what_it_could_not_open() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("log");
+    let (written, ids) = rotated_log(&dir);
+    let d = dir.to_str().unwrap();
+    let not_opened =
+        |n: u64, id: &str| format!("not opened: {n} records that are encrypted with the key {id}");
+    for empty in ["", " , "] {
+        let without = tool_with(empty, &["verify", d]);
+        assert_eq!(without.status.code(), Some(0), "no key was given: {}", text(&without));
+        let said = text(&without);
+        assert!(said.contains(&not_opened(3, &ids[0])) && said.contains(&not_opened(2, &ids[1])), "{said}");
+        assert!(said.contains("all that was acknowledged is whole"), "{said}");
+    }
+    let some = tool_with(TWO_KEYS[1], &["verify", d]);
+    let said = text(&some);
+    assert_eq!(some.status.code(), Some(3), "{said}");
+    assert!(said.contains(&not_opened(3, &ids[0])) && !said.contains(&not_opened(2, &ids[1])), "{said}");
+    let value = json(&tool_with(TWO_KEYS[1], &["verify", "--json", d]));
+    assert_eq!(value["unopened"], serde_json::json!({ ids[0].clone(): 3 }));
+    assert_eq!(tool_with(&TWO_KEYS.join(","), &["verify", d]).status.code(), Some(0));
+    // Damage in what cannot be opened is found all the same.
+    let file = fs::File::options().write(true).open(segment_file(&dir, Role::Driver, &written[0].0)).unwrap();
+    file.write_all_at(&[0xa5], written[0].0.offset + 60).unwrap();
+    let some = tool_with(TWO_KEYS[1], &["verify", d]);
+    assert_eq!(some.status.code(), Some(1), "{}", text(&some));
+    assert!(text(&some).contains(&not_opened(2, &ids[0])), "{}", text(&some));
+}
+
+#[test]
+#[cfg(all(feature = "compression", feature = "encryption"))]
+fn dump_and_tail_want_no_other_key_than_that_of_what_they_show() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("log");
+    let (written, ids) = rotated_log(&dir);
+    let d = dir.to_str().unwrap();
+    let short = |(handle, _): &(RecordHandle, Vec<u8>)| handle.to_string();
+    for (number, key) in [(0, 0), (4, 1)] {
+        let one = tool_with(TWO_KEYS[key], &["dump", d, "--handle", &short(&written[number])]);
+        assert_eq!(one.status.code(), Some(0), "{}", text(&one));
+        assert!(text(&one).contains(&format!("planted record {number}")));
+    }
+    let other = tool_with(TWO_KEYS[1], &["dump", d, "--handle", &short(&written[0])]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(text(&other).contains(&ids[0]), "{}", text(&other));
+    for args in [&["tail", "-n", "2", d][..], &["dump", "--from", "3", d]] {
+        let last = tool_with(TWO_KEYS[1], args);
+        assert_eq!(last.status.code(), Some(0), "{}", text(&last));
+        assert_eq!(text(&last).matches("planted record").count(), 2, "{}", text(&last));
+    }
+    let more = tool_with(TWO_KEYS[1], &["tail", "-n", "3", d]);
+    assert_eq!(more.status.code(), Some(2));
+    assert!(text(&more).contains(&ids[0]), "{}", text(&more));
+}
+
+/// A record that somebody put there who has no key, under a checksum that holds.
+#[test]
+#[cfg(all(feature = "compression", feature = "encryption"))]
+fn what_no_key_authenticates_is_refused_and_left_out_of_a_copy_if_that_is_asked_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, copy) = (temp.path().join("log"), temp.path().join("copy"));
+    let (written, ids) = rotated_log(&dir);
+    let mut opts = options(&dir, Role::Driver);
+    opts.linger = std::time::Duration::ZERO;
+    let log = Log::open(opts).unwrap();
+    drop(log.scan().unwrap());
+    log.append(b"planted forgery", 5).unwrap();
+    log.close().unwrap();
+    let (d, c, all) = (dir.to_str().unwrap(), copy.to_str().unwrap(), TWO_KEYS.join(","));
+    assert_eq!(tool_with(&all, &["verify", d]).status.code(), Some(0));
+    let refused = tool_with(&all, &["verify", "--require-encryption", d]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("no key that was given authenticates the record"), "{}", text(&refused));
+    let refused = tool_with(&all, &["dump", "--require-encryption", d]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+    assert!(!text(&refused).contains("forgery"));
+    let no_key = tool_with("", &["dump", "--require-encryption", d]);
+    assert!(text(&no_key).contains("--require-encryption wants the keys"), "{}", text(&no_key));
+    // Who forgot a key loses nothing.
+    let forgot = tool_with(TWO_KEYS[1], &["salvage", "--require-encryption", d, c]);
+    assert_eq!(forgot.status.code(), Some(2), "{}", text(&forgot));
+    assert!(text(&forgot).contains(&ids[0]) && !copy.exists(), "{}", text(&forgot));
+    let done = tool_with(&all, &["salvage", "--require-encryption", d, c]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+    assert!(text(&done).contains("left out: 1 records"), "{}", text(&done));
+    let mut opts = options(&copy, Role::Driver);
+    opts.keys = ferrowal::KeyRing::read(TWO_KEYS.map(|digits| format!("hex:{digits}"))).unwrap().required();
+    let log = Log::open(opts).unwrap();
+    let records: Vec<_> = log.scan().unwrap().map(Result::unwrap).collect();
+    assert!(records.iter().eq(written.iter().map(|(_, bytes)| bytes)), "{} records", records.len());
+    log.append(b"and it goes on", 6).unwrap();
+}
+
 /// A copy's header is made anew where it was damaged. It must still say that frames are not plain: a release that knows only
 /// plain ones refuses such a segment, and would call its frames damage otherwise.
 #[test]

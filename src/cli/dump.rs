@@ -6,7 +6,10 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{DAMAGED, Failure, Readable, Target, WELL, begins};
-use crate::log::survey::{Seen, SeenRecord};
+use crate::{
+    error::Error,
+    log::survey::{Seen, SeenRecord, SegmentState},
+};
 
 /// How often a log is looked at for what came.
 const FOLLOW: Duration = Duration::from_millis(250);
@@ -89,6 +92,10 @@ impl Wanted {
         Some(Wanted { writer: writer.into(), segment: segment.parse().ok()?, offset: offset.parse().ok()? })
     }
 
+    fn is_in(&self, segment: &SegmentState) -> bool {
+        segment.listed.id == self.segment && begins(segment.place.writer, &self.writer)
+    }
+
     fn is(&self, record: &SeenRecord) -> bool {
         record.segment == self.segment && record.offset == self.offset && begins(record.writer, &self.writer)
     }
@@ -107,7 +114,9 @@ impl Dump {
         let mut left = self.limit.unwrap_or(u64::MAX);
         let (mut shown, mut code, mut broken) = (0, WELL, None);
         for part in &survey.parts {
-            part.records(0, &mut |seen| {
+            // Another segment may have another key, and its damage is not asked for.
+            let is_in = |s: &SegmentState| wanted.as_ref().is_none_or(|w| w.is_in(s));
+            part.records_in(0, is_in, &mut |seen| {
                 let record = match seen {
                     Seen::Record(record) => record,
                     Seen::Bad { segment, offset, detail } => {
@@ -194,7 +203,7 @@ fn show(
     format: Format,
     readable: Readable<'_>,
 ) -> Result<(), Failure> {
-    let payload = &record.payload;
+    let payload = record.payload.as_ref().map_err(Error::clone)?;
     if format == Format::Raw {
         return Ok(out.write_all(payload)?);
     }

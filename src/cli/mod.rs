@@ -49,6 +49,8 @@ const WELL: u8 = 0;
 const DAMAGED: u8 = 1;
 /// The command could not be carried out.
 const FAILED: u8 = 2;
+/// Checksums hold, and a key is missing to check more.
+const UNOPENED: u8 = 3;
 
 #[derive(Parser)]
 #[command(
@@ -56,7 +58,7 @@ const FAILED: u8 = 2;
     version,
     about = "Looks at a ferrowal log, checks it, and saves what can be saved.",
     long_about = "Looks at a ferrowal log, checks it, and saves what can be saved.\n\nDIR is what spark.ferrowal.dir names: the directory that holds ferrowal.id. inspect, dump, verify, salvage and tail only read it, and may be used while the application runs: a group that is on its way to the device then looks torn.",
-    after_help = "Exit code: 0 all is well, 1 there is damage, 2 the command could not be carried out."
+    after_help = "Exit code: 0 all is well, 1 there is damage, 2 the command could not be carried out, 3 (verify) all that could be checked is well, and a key is missing for the rest."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -100,6 +102,10 @@ struct Target {
     /// environment variable FERROWAL_KEYS: hex digits, separated by commas.
     #[arg(long = "key-file", value_name = "FILE")]
     key_files: Vec<PathBuf>,
+    /// Takes no record for true that none of the keys authenticates: dump and tail refuse it, verify counts it as damage, and
+    /// salvage leaves it out.
+    #[arg(long)]
+    require_encryption: bool,
 }
 
 impl Target {
@@ -116,14 +122,19 @@ impl Target {
         for file in &self.key_files {
             sources.push(format!("file:{}", std::path::absolute(file)?.display()));
         }
-        if let Ok(keys) = std::env::var(KEYS) {
+        if let Some(keys) = std::env::var_os(KEYS) {
+            // What is no text is no key, and is said to be none.
+            let keys = keys.to_string_lossy();
             sources.extend(keys.split(',').filter(|k| !k.trim().is_empty()).map(|k| format!("hex:{k}")));
         }
-        Ok(KeyRing::read(sources)?.for_reading())
-    }
-
-    fn has_keys(&self) -> bool {
-        !self.key_files.is_empty() || std::env::var_os(KEYS).is_some()
+        let keys = KeyRing::read(sources)?.for_reading();
+        match self.require_encryption {
+            true if keys.is_empty() => Err(Failure::Say(format!(
+                "--require-encryption wants the keys that records must be encrypted with: name them by --key-file, or in {KEYS}"
+            ))),
+            true => Ok(keys.required()),
+            false => Ok(keys),
+        }
     }
 
     fn wants(&self, which: Which) -> bool {

@@ -11,7 +11,7 @@ use super::{
     progress::Progress,
 };
 use crate::{
-    codec::KeyRing,
+    codec::{KeyId, KeyRing},
     location::Location,
     log::{
         salvage::{Salvaged, begin_copy, make_dir, salvage},
@@ -55,6 +55,18 @@ impl Salvage {
         for name in ["ferrowal.properties", "receivers/removed"] {
             small.extend(home.small_file(name)?.map(|bytes| (name, bytes)));
         }
+        // Before anything is made: where only what a key authenticates is good, what it cannot tell is not lost for that.
+        for part in survey_of.parts.iter().filter(|p| p.keys.is_required()) {
+            for segment in part.analysis.segments.iter().filter(|s| s.header_checks && s.holds_records()) {
+                if let Some(key) =
+                    KeyId::of_header(segment.coding.key).filter(|k| part.keys.find(*k).is_none())
+                {
+                    return Err(key
+                        .missing(format_args!("segment {} of {}", segment.listed.id, part.name()))
+                        .into());
+                }
+            }
+        }
         let copy = std::path::absolute(&self.copy)?;
         begin_copy(&copy, survey_of.log, &small)?;
         let mut done = Salvaged::default();
@@ -74,6 +86,7 @@ impl Salvage {
             value["mendedGroups"] = json!(done.mended);
             value["remadeSegments"] = json!(done.remade);
             value["unfilledGroups"] = json!(done.unfilled);
+            value["refusedRecords"] = json!(done.refused);
             value["whole"] = json!(whole);
             writeln!(out, "{value:#}")?;
         } else {
@@ -92,6 +105,9 @@ impl Salvage {
                 count(done.mended),
                 count(done.remade),
             )?;
+            if done.refused > 0 {
+                writeln!(out, "left out: {} records that no key authenticates", count(done.refused))?;
+            }
             let text = if whole {
                 "the copy was checked and is whole: it opens under every recovery policy"
             } else {

@@ -1,19 +1,24 @@
 //! `ferrowal verify`.
 
-use std::{io::Write, time::Instant};
+use std::{collections::BTreeMap, io::Write, time::Instant};
 
 use clap::Args;
 use serde_json::json;
 
 use super::{
-    DAMAGED, Failure, Target, bytes, count,
+    DAMAGED, Failure, Target, UNOPENED, WELL, bytes, count,
     inspect::{as_json, total, verdict},
     progress::Progress,
 };
-use crate::log::survey::Seen;
+use crate::{
+    error::Error,
+    format::Coding,
+    log::survey::{Part, Seen},
+};
 
-/// Reads everything and checks every checksum; several segments at once. That needs no key. With keys, every record of the
-/// current generation is decrypted and decompressed as well.
+/// Reads everything and checks every checksum; several segments at once. That needs no key. Every record of the current
+/// generation that is compressed, or encrypted with a key that is given, is decompressed and decrypted as well; how many
+/// others there are is said for each key. If keys are given and others are missing, the exit code is 3.
 #[derive(Args)]
 pub(super) struct Verify {
     #[command(flatten)]
@@ -38,25 +43,44 @@ impl Verify {
         let rate = read as f64 / took.as_secs_f64().max(1e-6);
         let mut code = verdict(&survey);
         let mut unreadable = Vec::new();
-        if self.target.has_keys() {
-            for part in &survey.parts {
-                part.records(0, &mut |seen| {
-                    if let Seen::Bad { segment, offset, detail } = seen {
-                        unreadable
-                            .push(format!("{}: segment {segment} offset {offset}: {detail}", part.name()));
-                    }
-                    Ok(true)
-                })?;
-            }
-            if !unreadable.is_empty() {
-                code = DAMAGED;
-            }
+        // For each key that is missing, how many records were not opened for want of it.
+        let mut unopened: BTreeMap<String, u64> = BTreeMap::new();
+        let has_keys = !self.target.keys()?.is_empty();
+        let coded =
+            |part: &&Part| has_keys || part.analysis.segments.iter().any(|s| s.coding != Coding::default());
+        for part in survey.parts.iter().filter(coded) {
+            part.records(0, &mut |seen| {
+                let (segment, offset, detail) = match seen {
+                    Seen::Bad { segment, offset, detail } => (segment, offset, detail),
+                    Seen::Record(record) => match record.payload {
+                        Ok(_) => return Ok(true),
+                        Err(Error::Key { key, .. }) => {
+                            *unopened.entry(key).or_default() += 1;
+                            return Ok(true);
+                        }
+                        Err(Error::Unauthenticated { detail, .. }) => {
+                            let detail = format!("no key that was given authenticates the record: {detail}");
+                            (record.segment, record.offset, detail)
+                        }
+                        Err(error) => return Err(error),
+                    },
+                };
+                unreadable.push(format!("{}: segment {segment} offset {offset}: {detail}", part.name()));
+                Ok(true)
+            })?;
+        }
+        if !unreadable.is_empty() {
+            code = DAMAGED;
+        }
+        if code == WELL && has_keys && !unopened.is_empty() {
+            code = UNOPENED;
         }
         if self.json {
             let mut value = as_json(&survey);
             value["bytesRead"] = json!(read);
             value["seconds"] = json!(took.as_secs_f64());
             value["unreadable"] = json!(unreadable);
+            value["unopened"] = json!(unopened);
             value["whole"] = json!(code != DAMAGED);
             writeln!(out, "{value:#}")?;
             return Ok(code);
@@ -80,11 +104,20 @@ impl Verify {
             let why = if live { ", or on their way to the device: the log is open" } else { "" };
             writeln!(out, "torn places: {torn} (never acknowledged{why}; the next writer sets them aside)")?;
         }
+        for (key, records) in &unopened {
+            writeln!(
+                out,
+                "not opened: {} records that are encrypted with the key {key}, which was not given; their checksums were looked at",
+                count(*records)
+            )?;
+        }
         if code == DAMAGED {
             writeln!(
                 out,
                 "corrupt places: {corrupt}. `ferrowal salvage` copies what is good; spark.ferrowal.recovery=salvage lets the application go on without the damaged records."
             )?;
+        } else if code == UNOPENED {
+            writeln!(out, "all that was acknowledged and could be checked is whole")?;
         } else {
             writeln!(out, "all that was acknowledged is whole")?;
         }

@@ -21,16 +21,18 @@ impl RecordSource for Slice<'_> {
 }
 
 /// Any payload under any codec gives a record of the stated length, or says no; and every record comes back from each
-/// codec, with and without encryption, and not when a byte of what is encrypted was changed.
+/// codec, with and without encryption, and not when a byte of what is encrypted was changed, nor without encryption where
+/// that is required.
 pub fn payload(bytes: &[u8]) {
     let keys = [format!("hex:{}", "5a".repeat(32))];
     let Ok(keys) = KeyRing::read(keys) else { return };
+    let required = keys.clone().required();
     fuzzing::coded(bytes, |header, head, payload, into, place, offset| {
         let _ = decode(header, head, payload, into, (place, offset), &keys);
     });
     let place = Place { log: Default::default(), writer: Default::default(), segment: 1 };
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd(1)] {
-        let packers = Packers::new(compression);
+        let packers = Packers::new(compression, u64::MAX);
         let packed = packers.pack(&mut Slice(bytes), bytes.len() as u32);
         let packed = packed.expect("memory can be copied");
         let packing = packed.as_ref().map_or(Packing::None, |p| p.packing());
@@ -55,6 +57,9 @@ pub fn payload(bytes: &[u8]) {
                 let opened = decode(&header, &head, &mut altered, &mut into, (&place, 4096), &keys);
                 assert!(matches!(opened, Ok(Err(_))));
             }
+            let mut into = vec![0; bytes.len()];
+            let believed = decode(&header, &head, &mut payload.clone(), &mut into, (&place, 4096), &required);
+            assert!(if sealed { matches!(believed, Ok(Ok(()))) } else { believed.is_err() });
             let mut into = vec![0; bytes.len()];
             let opened = decode(&header, &head, &mut payload, &mut into, (&place, 4096), &keys);
             assert!(matches!(opened, Ok(Ok(()))) && into == bytes);

@@ -3,7 +3,12 @@
 //! A key is named by what it is: its id is derived from it. So no name can be given to the wrong key, and a key that is
 //! missing is told from bytes that were altered. The id says nothing of the key.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::cipher::{KEY, Secret};
 use crate::error::{Error, Result};
@@ -71,6 +76,7 @@ impl fmt::Debug for Key {
 pub struct KeyRing {
     keys: Arc<[Key]>,
     decrypt_only: bool,
+    required: bool,
 }
 
 impl KeyRing {
@@ -83,13 +89,25 @@ impl KeyRing {
     /// [`Error::Config`] and I/O errors, which name the source and never what it holds.
     pub fn read<S: AsRef<str>>(sources: impl IntoIterator<Item = S>) -> Result<KeyRing> {
         let keys: Vec<Key> = sources.into_iter().map(|s| read(s.as_ref())).collect::<Result<_>>()?;
-        Ok(KeyRing { keys: keys.into(), decrypt_only: false })
+        Ok(KeyRing { keys: keys.into(), decrypt_only: false, required: false })
     }
 
     /// The same keys for reading alone: what is written is not encrypted.
     #[must_use]
     pub fn for_reading(self) -> KeyRing {
         KeyRing { decrypt_only: true, ..self }
+    }
+
+    /// The same keys, and nothing without them: a record that none of them authenticates is not read
+    /// ([`Error::Unauthenticated`]), and a log that would be written without one is not opened ([`Error::Config`]).
+    #[must_use]
+    pub fn required(self) -> KeyRing {
+        KeyRing { required: true, ..self }
+    }
+
+    /// Whether what no key authenticates is refused.
+    pub fn is_required(&self) -> bool {
+        self.required
     }
 
     /// Whether there is no key.
@@ -106,6 +124,22 @@ impl KeyRing {
         self.keys.first().filter(|_| !self.decrypt_only)
     }
 
+    /// Whether the records of a segment whose header names `key` can be had, as far as that header is true: it has a checksum
+    /// alone, and each record is asked again.
+    ///
+    /// # Errors
+    /// [`Error::Key`], and [`Error::Unauthenticated`] where encryption is required.
+    pub(crate) fn admit(&self, key: Option<KeyId>, place: impl fmt::Display) -> Result<()> {
+        match key {
+            Some(key) if self.find(key).is_none() => Err(key.missing(place)),
+            None if self.required => Err(Error::Unauthenticated {
+                place: place.to_string(),
+                detail: "its header says that its records are not encrypted".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn find(&self, id: KeyId) -> Option<&Key> {
         self.keys.iter().find(|k| k.id == id)
     }
@@ -119,7 +153,7 @@ impl fmt::Debug for KeyRing {
 
 impl PartialEq for KeyRing {
     fn eq(&self, other: &KeyRing) -> bool {
-        self.decrypt_only == other.decrypt_only
+        (self.decrypt_only, self.required) == (other.decrypt_only, other.required)
             && self.keys.iter().map(|k| k.id).eq(other.keys.iter().map(|k| k.id))
     }
 }
@@ -157,7 +191,7 @@ fn from_file(path: &Path) -> Result<[u8; KEY]> {
     let failed = |e| Error::io("read the key in", path.display(), e);
     let file = std::fs::File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode();
-    if mode & 0o077 != 0 {
+    if mode & 0o077 != 0 && is_first(path) {
         log::warn!("the key in {} can be read by others than its owner: chmod 600 it", path.display());
     }
     // Whatever it is, no more of it is read than could be a key.
@@ -168,6 +202,13 @@ fn from_file(path: &Path) -> Result<[u8; KEY]> {
     let raw = <[u8; KEY]>::try_from(bytes.as_slice()).ok().filter(|b| !b.is_ascii());
     let key = raw.or_else(hex);
     key.ok_or_else(|| Error::Config(format!("{} must hold a key: {FORM}, or 32 bytes", path.display())))
+}
+
+/// Whether nothing was said of a file yet: Spark makes an instance of the log for each partition that it reads back, and
+/// each reads its keys.
+fn is_first(path: &Path) -> bool {
+    static SAID: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned())
 }
 
 /// Whether a text may be (half of) a key, and no name or path.

@@ -19,7 +19,7 @@ mod seal;
 
 use crate::{
     error::{Error, Result},
-    format::{Coded, Coding, FRAME_HEADER, FrameHeader, Packing, Place},
+    format::{Coded, Coding, FRAME_HEADER, FrameHeader, FrameKind, Packing, Place},
     log::RecordSource,
     options::{Compression, Options},
 };
@@ -45,7 +45,10 @@ pub(crate) struct Prepared<'a> {
 
 impl Coder {
     pub(crate) fn new(options: &Options) -> Coder {
-        Coder { packers: pack::Packers::new(options.compression), key: options.keys.current().cloned() }
+        Coder {
+            packers: pack::Packers::new(options.compression, options.memory),
+            key: options.keys.current().cloned(),
+        }
     }
 
     /// What segments say of it.
@@ -87,11 +90,34 @@ impl Coder {
     }
 }
 
+/// Whether a frame whose checksum was found to hold may be given at all. A checksum is no signature: where encryption is
+/// required, a record that is not encrypted is anybody's.
+///
+/// # Errors
+/// [`Error::Unauthenticated`].
+pub(crate) fn admit(header: &FrameHeader, (place, offset): (&Place, u64), keys: &KeyRing) -> Result<()> {
+    if keys.is_required() && header.kind == FrameKind::Record && !header.coded.codec.sealed {
+        return Err(unauthenticated(place, offset, "it is not encrypted"));
+    }
+    Ok(())
+}
+
+fn unauthenticated(place: &Place, offset: u64, detail: &str) -> Error {
+    Error::Unauthenticated {
+        place: format!(
+            "the record at offset {offset} of segment {} of writer {}",
+            place.segment, place.writer
+        ),
+        detail: detail.into(),
+    }
+}
+
 /// Brings a record back from its payload, whose checksum was found to hold, into `into`, which has the record's length.
 /// The payload is spent. The inner error says what is wrong with bytes that check: somebody else wrote them.
 ///
 /// # Errors
-/// [`Error::Key`] where the key is not among `keys`; [`Error::Config`] where this build cannot do it.
+/// [`Error::Key`] where the key is not among `keys`; [`Error::Unauthenticated`] where they are required, and none
+/// authenticates it; [`Error::Config`] where this build cannot do it.
 pub(crate) fn decode(
     header: &FrameHeader,
     head: &[u8; FRAME_HEADER],
@@ -100,6 +126,7 @@ pub(crate) fn decode(
     (place, offset): (&Place, u64),
     keys: &KeyRing,
 ) -> Result<std::result::Result<(), &'static str>> {
+    admit(header, (place, offset), keys)?;
     let coded = header.coded;
     if payload.len() != coded.length as usize || into.len() != coded.raw as usize {
         return Err(Error::Internal("memory of another length than a record's".into()));
@@ -107,6 +134,9 @@ pub(crate) fn decode(
     let content: &[u8] = if coded.codec.sealed {
         match seal::open(&Frame { head, coded, place, offset }, payload, keys)? {
             Some(content) => content,
+            None if keys.is_required() => {
+                return Err(unauthenticated(place, offset, "its encryption does not authenticate"));
+            }
             None => {
                 return Ok(Err(
                     "the record does not authenticate: it was written without its key, or elsewhere",

@@ -5,7 +5,10 @@
 //! saved.
 
 #[cfg(feature = "compression")]
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crate::{
     error::{Error, Result},
@@ -35,19 +38,31 @@ const IDLE: usize = 8;
 #[cfg(feature = "compression")]
 const KEPT: usize = 4 << 20;
 
-/// Compresses records for one writer; contexts and buffers are used again. Each thread that is compressing holds up to
-/// twice its record's length.
+/// Compresses records for one writer; contexts and buffers are used again. A thread that is compressing holds about twice
+/// its record's length until the record is in its group. All of them together hold no more than a bound, but for one that is
+/// alone: beyond it a record is kept as it is. To wait instead would put a second queue before the writer's own.
 #[derive(Debug)]
 pub(crate) struct Packers {
     compression: Compression,
+    #[cfg(feature = "compression")]
+    most: u64,
+    /// What is held now.
+    #[cfg(feature = "compression")]
+    held: AtomicU64,
     #[cfg(feature = "compression")]
     idle: Mutex<Vec<Packer>>,
 }
 
 impl Packers {
-    pub(crate) fn new(compression: Compression) -> Packers {
+    /// `most` bounds the bytes that are held by threads that compress at once.
+    #[cfg_attr(not(feature = "compression"), allow(unused_variables))]
+    pub(crate) fn new(compression: Compression, most: u64) -> Packers {
         Packers {
             compression,
+            #[cfg(feature = "compression")]
+            most,
+            #[cfg(feature = "compression")]
+            held: AtomicU64::new(0),
             #[cfg(feature = "compression")]
             idle: Mutex::default(),
         }
@@ -118,6 +133,21 @@ mod with {
     pub(crate) struct Packed<'a> {
         packers: &'a Packers,
         packer: Option<Packer>,
+        /// Before it is dropped, what it holds is free to nobody.
+        _share: Share<'a>,
+    }
+
+    /// What one thread may hold.
+    #[derive(Debug)]
+    struct Share<'a> {
+        packers: &'a Packers,
+        bytes: u64,
+    }
+
+    impl Drop for Share<'_> {
+        fn drop(&mut self) {
+            self.packers.held.fetch_sub(self.bytes, Ordering::AcqRel);
+        }
     }
 
     impl Packed<'_> {
@@ -148,18 +178,30 @@ mod with {
     }
 
     impl Packers {
+        /// Room for a record and what it is compressed to, if there is any.
+        fn share(&self, length: usize) -> Option<Share<'_>> {
+            let bytes = 2 * length as u64;
+            let more = |held: u64| {
+                let sum = held.saturating_add(bytes);
+                (held == 0 || sum <= self.most).then_some(sum)
+            };
+            let taken = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+            taken.ok().map(|_| Share { packers: self, bytes })
+        }
+
         /// The compressed record, if that is worth its while.
         pub(crate) fn pack(&self, source: &mut dyn RecordSource, length: u32) -> Result<Option<Packed<'_>>> {
             let length = length as usize;
             if self.compression == Compression::None || !(SHORTEST..=LONGEST).contains(&length) {
                 return Ok(None);
             }
+            let Some(share) = self.share(length) else { return Ok(None) };
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let packer = match idle {
                 Some(packer) => packer,
                 None => Packer::new(self.compression)?,
             };
-            let mut packed = Packed { packers: self, packer: Some(packer) };
+            let mut packed = Packed { packers: self, packer: Some(packer), _share: share };
             let Some(packer) = &mut packed.packer else { return Ok(None) };
             if length >= SAMPLED {
                 packer.take(3 * SAMPLE)?;
@@ -250,3 +292,38 @@ mod with {
 
 #[cfg(feature = "compression")]
 use with::Packer;
+
+#[cfg(all(test, feature = "compression"))]
+mod tests {
+    use super::*;
+
+    struct Zeros(usize);
+
+    impl RecordSource for Zeros {
+        fn len(&self) -> usize {
+            self.0
+        }
+
+        fn copy(&mut self, _: usize, into: &mut [u8]) -> Result<()> {
+            into.fill(0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn threads_that_compress_hold_no_more_than_a_bound_together() {
+        let packers = Packers::new(Compression::Lz4, 10_000);
+        let pack = |length: u32| packers.pack(&mut Zeros(length as usize), length).expect("memory");
+        let alone = pack(1 << 20);
+        assert!(alone.is_some(), "one that is alone, however long");
+        assert!(pack(300).is_none(), "what it holds is held");
+        drop(alone);
+        let (one, two) = (pack(2_000), pack(3_000));
+        assert!(one.is_some() && two.is_some(), "up to the bound");
+        assert!(pack(300).is_none());
+        drop(one);
+        assert!(pack(300).is_some(), "as soon as there is room");
+        drop(two);
+        assert_eq!(packers.held.load(Ordering::Acquire), 0);
+    }
+}

@@ -128,8 +128,10 @@ pub(crate) struct SealedSource<'a> {
     frame: Frame<'a>,
     key: GroupKey,
     chunk: Vec<u8>,
-    /// Chunks that were encrypted; the last of them is held.
+    /// Chunks that were encrypted.
     done: usize,
+    /// Whether the last of them is in `chunk`, and not what could not be encrypted.
+    held: bool,
 }
 
 impl<'a> SealedSource<'a> {
@@ -140,18 +142,27 @@ impl<'a> SealedSource<'a> {
         key: &Key,
     ) -> Result<SealedSource<'a>> {
         let key = GroupKey::fresh(key, frame.place)?;
-        Ok(SealedSource { inner, frame, key, chunk: Vec::with_capacity(SEAL_CHUNK + SEAL_TAG), done: 0 })
+        Ok(SealedSource {
+            inner,
+            frame,
+            key,
+            chunk: Vec::with_capacity(SEAL_CHUNK + SEAL_TAG),
+            done: 0,
+            held: false,
+        })
     }
 
     fn hold(&mut self, index: usize) -> Result<()> {
-        if self.done == index + 1 {
+        if self.held && self.done == index + 1 {
             return Ok(());
         }
         // Never the same chunk again: the source may give other bytes then, and the nonce would be the same.
         if self.done != index {
             return Err(Error::Internal("a record was encrypted out of order".into()));
         }
+        // Counted before anything can fail, and held only when it is encrypted: until then the record's own bytes are there.
         self.done += 1;
+        self.held = false;
         let start = index * SEAL_CHUNK;
         let length = (self.frame.coded.content as usize - start).min(SEAL_CHUNK);
         self.chunk.resize(length, 0);
@@ -159,6 +170,7 @@ impl<'a> SealedSource<'a> {
         let aad = self.frame.aad(&self.key.prefix);
         let tag = self.key.cipher.seal(self.frame.nonce(index as u32), &aad, &mut self.chunk)?;
         self.chunk.extend_from_slice(&tag);
+        self.held = true;
         Ok(())
     }
 }
@@ -189,5 +201,49 @@ impl RecordSource for SealedSource<'_> {
             (at, done) = (at + n, done + n);
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "encryption"))]
+mod tests {
+    use super::*;
+    use crate::format::{FrameHeader, FrameKind, Packing};
+
+    /// Gives some of its bytes, then fails; once.
+    struct Failing {
+        length: usize,
+        failed: bool,
+    }
+
+    impl RecordSource for Failing {
+        fn len(&self) -> usize {
+            self.length
+        }
+
+        fn copy(&mut self, _: usize, into: &mut [u8]) -> Result<()> {
+            into.fill(b'S');
+            match std::mem::replace(&mut self.failed, true) {
+                true => Ok(()),
+                false => Err(Error::Source("planted".into())),
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_source_gave_before_it_failed_is_never_taken_for_encrypted() {
+        let ring = KeyRing::read([format!("hex:{}", "5a".repeat(32))]).expect("a key");
+        let place = Place { log: Default::default(), writer: Default::default(), segment: 1 };
+        let raw = SEAL_CHUNK as u32 + 100;
+        let coded = Coded::new(Packing::None, raw, raw, true).expect("short");
+        let head = FrameHeader::bare(FrameKind::Record, coded, 1);
+        let frame = Frame { head: &head, coded, place: &place, offset: 4096 };
+        let mut source = Failing { length: raw as usize, failed: false };
+        let mut sealed =
+            SealedSource::new(&mut source, frame, ring.current().expect("a key")).expect("random bytes");
+        let mut into = vec![0; SEAL_PREFIX + 1000];
+        assert!(matches!(sealed.copy(0, &mut into), Err(Error::Source(_))));
+        // Nor is it encrypted again: the nonce is spent.
+        assert!(matches!(sealed.copy(0, &mut into), Err(Error::Internal(_))));
+        assert!(!into[SEAL_PREFIX..].contains(&b'S'), "none of the record's own bytes");
     }
 }

@@ -139,6 +139,11 @@ pub(super) fn options(
         "force" => Takeover::Force,
         other => return Err(config(format!("{other:?} is not a take-over policy: refuse or force"))),
     };
+    options.spin = match text("spin")?.as_str() {
+        "true" => true,
+        "false" => false,
+        other => return Err(config(format!("spin must be true or false, not {other:?}"))),
+    };
     options.allow_network_lock = match text("allowNetworkLock")?.as_str() {
         "true" => true,
         "false" => false,
@@ -149,6 +154,11 @@ pub(super) fn options(
         "true" => keys,
         "false" => keys.for_reading(),
         other => return Err(config(format!("encrypts must be true or false, not {other:?}"))),
+    };
+    options.keys = match text("encryptionRequired")?.as_str() {
+        "true" => options.keys.required(),
+        "false" => options.keys,
+        other => return Err(config(format!("encryptionRequired must be true or false, not {other:?}"))),
     };
     let level = text("zstdLevel")?;
     let level = level.parse().map_err(|_| config(format!("zstdLevel must be a number, not {level:?}")))?;

@@ -54,6 +54,7 @@ mod kind {
     pub(super) const INTERNAL: i32 = 12;
     pub(super) const SOURCE: i32 = 13;
     pub(super) const KEY: i32 = 14;
+    pub(super) const UNAUTHENTICATED: i32 = 15;
 }
 
 impl Failure {
@@ -80,6 +81,7 @@ impl Failure {
                     Error::Timeout { .. } => (kind::TIMEOUT, text, 0, 0),
                     Error::Internal(_) => (kind::INTERNAL, text, 0, 0),
                     Error::Key { .. } => (kind::KEY, text, 0, 0),
+                    Error::Unauthenticated { .. } => (kind::UNAUTHENTICATED, text, 0, 0),
                     Error::Source(_) => (kind::SOURCE, text, 0, 0),
                 }
             }

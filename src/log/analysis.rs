@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::walk::{Found, GroupAt, Walk};
 use crate::{
+    codec::{KeyId, KeyRing},
     error::{Error, Result},
     format::{BLOCK, Coding, Footer, HeaderError, Past, Place, SegmentHeader, damaged_header, decode_header},
     planted::planted,
@@ -198,6 +199,30 @@ impl SegmentState {
             Content::Sealed(f) => f.records > 0,
             Content::Walked { groups, .. } => groups.iter().any(|g| g.header.records > 0),
             Content::Unreadable => false,
+        }
+    }
+
+    /// Whether its records from the time `threshold` on can be had with `keys`, as far as is known without opening one: told
+    /// before the first of them, and not in the middle of a replay. `end` and `place` are the analysis's.
+    ///
+    /// # Errors
+    /// [`Error::Key`]; [`Error::Unauthenticated`] where encryption is required.
+    pub(crate) fn admit(&self, keys: &KeyRing, threshold: i64, end: u64, place: &str) -> Result<()> {
+        if self.max_time() < threshold || !self.holds_records() {
+            return Ok(());
+        }
+        let id = self.listed.id;
+        // What a header says that does not check is a guess.
+        if self.header_checks {
+            keys.admit(KeyId::of_header(self.coding.key), format_args!("segment {id} of {place}"))?;
+        }
+        let mut groups = self.kept(end).filter(|g| g.header.max_time >= threshold);
+        match groups.find_map(|g| g.bare).filter(|_| keys.is_required()) {
+            Some(offset) => Err(Error::Unauthenticated {
+                place: format!("the record at offset {offset} of segment {id} of {place}"),
+                detail: "it is not encrypted".into(),
+            }),
+            None => Ok(()),
         }
     }
 
@@ -445,7 +470,7 @@ fn segment(
             sealed: false,
             ahead: Beginning::default(),
         },
-        _ => walk(reader, place, header.block, scope, found)?,
+        _ => walk(reader, place, header, scope, found)?,
     };
     Ok(SegmentState {
         listed,
@@ -527,7 +552,7 @@ fn footer(reader: &Arc<dyn SegmentRead>, place: &Place, block: u32) -> Result<Op
 fn walk(
     reader: &Arc<dyn SegmentRead>,
     place: Place,
-    block: u32,
+    header: &SegmentHeader,
     scope: Scope,
     footer: Option<Footer>,
 ) -> Result<Content> {
@@ -535,7 +560,7 @@ fn walk(
     if scope.settle && footer.is_none() && !planted!(RecoveryWithoutSettling) {
         reader.settle()?;
     }
-    let walk = Walk::new(reader.clone(), place, block, true)?;
+    let walk = Walk::new(reader.clone(), place, header.block, true)?;
     let mut walk = walk.until(footer.map_or(u64::MAX, |f| f.end));
     let (mut groups, mut bad, mut end, mut ahead) = (Vec::new(), Vec::new(), None, Beginning::default());
     let next = |walk: &mut Walk| match walk.next() {
@@ -557,7 +582,9 @@ fn walk(
         // All is as the footer says, so nothing more need be remembered of it.
         let ends = groups.first().zip(groups.last()).map(|(a, b)| (a.header.sequence, b.header.sequence + 1));
         let whole = ends == Some((f.base, f.next)) && groups.len() as u64 == f.next - f.base;
-        if whole && bad.is_empty() && scope.limit.is_none() {
+        // But for a plain record among encrypted ones, which no writer leaves there.
+        let odd = KeyId::of_header(header.coding.key).is_some() && groups.iter().any(|g| g.bare.is_some());
+        if whole && bad.is_empty() && scope.limit.is_none() && !odd {
             return Ok(Content::Sealed(f));
         }
     }

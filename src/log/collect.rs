@@ -12,6 +12,7 @@ use super::{
     recover::recover,
 };
 use crate::{
+    codec::KeyRing,
     error::Result,
     metrics::{Metrics, add},
     options::{Recovery, Role},
@@ -71,7 +72,9 @@ impl Remains {
         if !analysis.findings.is_empty() {
             // What is torn may be an acknowledged group that rotted: a copy is kept before it goes.
             let scope = Scope { log, writer: Some(writer), ..Scope::default() };
-            recover(home, storage.as_ref(), which, Recovery::Default, scope, (false, None))?;
+            // What is cleaned is not read, and needs no key.
+            let policy = (Recovery::Default, &KeyRing::default());
+            recover(home, storage.as_ref(), which, policy, scope, (false, None))?;
         }
         // A directory that never held a segment never held a record: its writer may even be about to begin.
         if analysis.newest > 0 && !planted!(CollectWithoutNote) {

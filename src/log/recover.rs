@@ -10,6 +10,7 @@ use super::{
     writer::segments::Segment,
 };
 use crate::{
+    codec::KeyRing,
     error::{Error, Result},
     format::{BLOCK, Coding, Footer, Past, Place, SegmentHeader, decode_header},
     metrics::{Metrics, add},
@@ -102,7 +103,7 @@ pub(crate) fn recover(
     home: &dyn Home,
     storage: &dyn Storage,
     which: Which,
-    policy: Recovery,
+    (policy, keys): (Recovery, &KeyRing),
     scope: Scope,
     (fresh, fence): (bool, Option<Fence>),
 ) -> Result<Recovered> {
@@ -113,6 +114,13 @@ pub(crate) fn recover(
         && let Some((_, corruption)) = analysis.corruptions().next()
     {
         return Err(corruption);
+    }
+    // A threshold that was carried without any record left is of the old clock, too.
+    let begins = fresh && (analysis.has_records() || analysis.threshold > i64::MIN);
+    // Before anything is changed. Without it recovery needs no key; and what is set aside is never read.
+    if keys.is_required() && !begins {
+        let mut current = analysis.segments.iter().filter(|s| s.generation == analysis.generation);
+        current.try_for_each(|s| s.admit(keys, analysis.threshold, analysis.end, &analysis.place))?;
     }
     // Whoever was killed may have left names that are not durable yet, and what follows rests on what was found under
     // them: a low-water mark must not be lost after what lies below it.
@@ -128,8 +136,6 @@ pub(crate) fn recover(
     let mut report = summarize(&analysis);
     report.removed = below.len() as u64;
     let mut recovered = Vec::new();
-    // A threshold that was carried without any record left is of the old clock, too.
-    let begins = fresh && (analysis.has_records() || analysis.threshold > i64::MIN);
     let counts = |s: &SegmentState| s.generation == analysis.generation && !begins;
     let current = analysis.segments.iter().filter(|s| counts(s));
     let latest = current.map(SegmentState::max_time).max().unwrap_or(i64::MIN);

@@ -24,6 +24,7 @@ use super::{
     wall_clock,
 };
 use crate::{
+    codec::{KeyId, KeyRing},
     error::{Error, Result},
     format::{
         BLOCK, Coded, Coding, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Past,
@@ -47,6 +48,8 @@ pub(crate) struct Salvaged {
     pub(crate) remade: u64,
     /// Groups for which there was no room: the copy still lacks them, and opens under salvage only.
     pub(crate) unfilled: u64,
+    /// Records that no key authenticates, where that was asked for.
+    pub(crate) refused: u64,
 }
 
 impl std::ops::AddAssign for Salvaged {
@@ -57,10 +60,14 @@ impl std::ops::AddAssign for Salvaged {
         self.mended += other.mended;
         self.remade += other.remade;
         self.unfilled += other.unfilled;
+        self.refused += other.refused;
     }
 }
 
 /// Copies one writer's log into `dir`, which exists and is empty. Durable on return, but for `dir`'s own name.
+///
+/// # Errors
+/// I/O errors; [`Error::Key`] where encryption is required and a key is missing.
 pub(crate) fn salvage(part: &Part, dir: &Path) -> Result<Salvaged> {
     let analysis = &part.analysis;
     let mut out = Salvaged::default();
@@ -161,9 +168,9 @@ fn copy_whole(part: &Part, segment: &SegmentState, path: &Path) -> Result<()> {
 
 /// How the frames of a segment are kept whose header does not say it any more. Its version hangs on that, and so whether an
 /// older release refuses it or takes what it does not know for damage.
-fn coding(analysis: &Analysis, segment: &SegmentState, reader: &Arc<dyn SegmentRead>) -> Result<Coding> {
+fn coding(part: &Part, segment: &SegmentState, reader: &Arc<dyn SegmentRead>) -> Result<Coding> {
     // A writer keeps to one way.
-    let mut others = analysis.segments.iter().filter(|s| s.header_checks);
+    let mut others = part.analysis.segments.iter().filter(|s| s.header_checks && !denies(part, s));
     if let Some(other) = others.find(|s| s.place.writer == segment.place.writer) {
         return Ok(other.coding);
     }
@@ -191,6 +198,12 @@ fn coding(analysis: &Analysis, segment: &SegmentState, reader: &Arc<dyn SegmentR
         }
     }
     Ok(coding)
+}
+
+/// Whether a segment's header says that its records are not encrypted, where only those that are count: it is anybody's, as
+/// they are.
+fn denies(part: &Part, segment: &SegmentState) -> bool {
+    part.keys.is_required() && KeyId::of_header(segment.coding.key).is_none()
 }
 
 /// Makes a segment that is missing, with a group without records for each sequence that must have been in it.
@@ -260,6 +273,8 @@ fn empty_group(analysis: &Analysis, sequence: u64, base: u64) -> GroupHeader {
 /// One segment on its way into the copy.
 struct Copying<'a> {
     analysis: &'a Analysis,
+    /// Where only what they authenticate is good.
+    keys: Option<&'a KeyRing>,
     segment: &'a SegmentState,
     reader: Arc<dyn SegmentRead>,
     file: File,
@@ -335,7 +350,7 @@ impl<'a> Copying<'a> {
         let analysis = &part.analysis;
         let reader = part.storage.open(segment.listed.id)?;
         let file = create(path)?;
-        if segment.header_checks {
+        if segment.header_checks && !denies(part, segment) {
             copy_bytes(reader.as_ref(), &file, path, 0..u64::from(segment.ends))?;
         } else {
             let older = analysis.segments.iter().filter(|s| s.listed.id < segment.listed.id);
@@ -353,11 +368,12 @@ impl<'a> Copying<'a> {
             let created = damaged_header(&block[..n]).map_or(now, |h| h.created.min(now));
             let (place, generation) = (&segment.place, analysis.generation);
             let header = SegmentHeader::new(place, generation, segment.epoch, created, segment.block, past)
-                .coded(coding(analysis, segment, &reader)?);
+                .coded(coding(part, segment, &reader)?);
             file.write_all_at(&header.encode(), 0).map_err(failed("write", path))?;
         }
         Ok(Copying {
             analysis,
+            keys: Some(&part.keys).filter(|keys| keys.is_required()),
             segment,
             reader,
             file,
@@ -379,6 +395,7 @@ impl<'a> Copying<'a> {
         let end = self.segment.groups_end();
         let walk = Walk::new(self.reader.clone(), self.segment.place, self.segment.block, true)?;
         let mut walk = walk.until(end);
+        let mut window = Window::new(self.reader.clone());
         while let Some(found) = walk.next()? {
             let piece = match found {
                 Found::Group(group) => Piece::Good(group),
@@ -394,13 +411,15 @@ impl<'a> Copying<'a> {
             if sequence >= limit || sequence < self.expected {
                 continue;
             }
+            let refused = self.refused(group, &mut window)?;
             let (offset, end) = (group.offset, group.end);
             if sequence > self.expected {
                 self.fill(offset, sequence)?;
             }
             match piece {
-                Piece::Good(group) => self.keep(&group)?,
-                Piece::Broken(group) => {
+                Piece::Good(group) if refused == 0 => self.keep(&group)?,
+                Piece::Good(group) | Piece::Broken(group) => {
+                    self.done.refused += refused;
                     let start = group.offset + GROUP_HEADER as u64;
                     let end = start + group.header.length;
                     let frames = self.good_frames(start, end)?;
@@ -419,6 +438,21 @@ impl<'a> Copying<'a> {
         Ok(())
     }
 
+    /// How many records of a group no key authenticates, where that is asked for. Who forgot a key loses nothing: it is an
+    /// error.
+    fn refused(&self, group: &GroupAt, window: &mut Window) -> Result<u64> {
+        let Some(keys) = self.keys else { return Ok(0) };
+        let (mut frames, mut refused) = (Frames::new(group), 0);
+        while let Some(frame) = frames.next(window, &self.segment.place, Some(keys))? {
+            match frame {
+                Frame::Closed { error: Error::Unauthenticated { .. }, .. } => refused += 1,
+                Frame::Closed { error, .. } => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(refused)
+    }
+
     /// The group that ends at `end` and has a bad frame at `frame`.
     fn group_of(&self, frame: u64, end: u64) -> Result<Option<GroupAt>> {
         let block = u64::from(self.segment.block);
@@ -431,7 +465,7 @@ impl<'a> Copying<'a> {
             if let Some(header) = GroupHeader::decode(&bytes, &self.segment.place, offset) {
                 let ends = offset.saturating_add(GROUP_HEADER as u64).saturating_add(header.length);
                 if pad_to(ends, block) == end {
-                    return Ok(Some(GroupAt { offset, end, header }));
+                    return Ok(Some(GroupAt { offset, end, header, bare: None }));
                 }
             }
             offset += block;
@@ -508,16 +542,19 @@ impl<'a> Copying<'a> {
     fn good_frames(&self, start: u64, end: u64) -> Result<Vec<Good>> {
         let offset = start - GROUP_HEADER as u64;
         let header = GroupHeader { length: end.saturating_sub(start), ..self.nothing() };
-        let mut frames = Frames::new(&GroupAt { offset, end, header });
+        let mut frames = Frames::new(&GroupAt { offset, end, header, bare: None });
         let mut window = Window::new(self.reader.clone());
         let mut good: Vec<Good> = Vec::new();
         loop {
             let at = frames.at();
-            let Some(frame) = frames.next(&mut window, &self.segment.place, None)? else { return Ok(good) };
+            let Some(frame) = frames.next(&mut window, &self.segment.place, self.keys)? else {
+                return Ok(good);
+            };
             let time = match frame {
                 Frame::Record { time, .. } => Some(time),
                 Frame::Void => None,
-                Frame::Bad { .. } => continue,
+                Frame::Closed { error: error @ Error::Key { .. }, .. } => return Err(error),
+                Frame::Bad { .. } | Frame::Closed { .. } => continue,
             };
             let gap = at - good.last().map_or(start, |g| g.end);
             // Where no void frame fits between, it is bytes that happen to check.

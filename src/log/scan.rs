@@ -14,7 +14,7 @@ use super::{
     walk::{Found, Frame, Frames, GroupAt, Walk},
 };
 use crate::{
-    codec::{KeyId, KeyRing},
+    codec::KeyRing,
     error::{Error, Result},
     format::{BLOCK, decode_header},
     options::Recovery,
@@ -167,13 +167,7 @@ impl Writer {
             std::mem::take(&mut analysis.segments).into_iter().filter(|s| s.generation == current).collect();
         // A key that is missing is told before the first record, and not in the middle of a replay.
         let threshold = source.threshold.max(analysis.threshold);
-        let replayed = |s: &&SegmentState| s.max_time() >= threshold && s.holds_records();
-        for segment in pending.iter().filter(replayed) {
-            if let Some(key) = KeyId::of_header(segment.coding.key).filter(|k| source.keys.find(*k).is_none())
-            {
-                return Err(key.missing(format_args!("segment {} of {}", segment.listed.id, analysis.place)));
-            }
-        }
+        pending.iter().try_for_each(|s| s.admit(&source.keys, threshold, analysis.end, &analysis.place))?;
         let expected = (analysis.first > 0).then_some(analysis.first);
         Ok(Some(Writer {
             source,
@@ -274,10 +268,11 @@ impl Writer {
                         detail: "a record that is newer than its group's header says".into(),
                     })));
                 }
-                Frame::Record { time, payload } if time >= threshold => {
+                Frame::Record { time, payload, .. } if time >= threshold => {
                     return Ok(Some(Item::Record(payload)));
                 }
-                Frame::Record { .. } | Frame::Void => {}
+                Frame::Closed { time, error } if time >= threshold => return Err(error),
+                Frame::Record { .. } | Frame::Closed { .. } | Frame::Void => {}
                 Frame::Bad { offset, detail } => {
                     return Ok(Some(Item::Damage(Error::Corrupt {
                         place: self.analysis.place.clone(),

@@ -85,6 +85,12 @@ pub(crate) fn acquire(options: Options) -> Result<Arc<Shared>> {
                     key.0
                 )));
             }
+            if options.keys.is_required() && !entry.shared.options.keys.is_required() {
+                return Err(Error::Config(format!(
+                    "{} is open in this process without spark.ferrowal.encryption.required: set it alike for every context of the process, or close the other one first",
+                    key.0
+                )));
+            }
             if !same {
                 log::warn!("{}: already open in this process with other options; those count", key.0);
             }
@@ -372,8 +378,8 @@ impl Shared {
         claim.taken()?;
         let scope = Scope { log, writer: None, ..Scope::default() };
         let start = (fresh, fence);
-        let mut recovered =
-            recover(self.home.as_ref(), storage.as_ref(), which, self.options.recovery, scope, start)?;
+        let policy = (self.options.recovery, &self.options.keys);
+        let mut recovered = recover(self.home.as_ref(), storage.as_ref(), which, policy, scope, start)?;
         if let (true, true) = (planted!(ReadBeforeFence), fenced) {
             let fence = raise(storage.as_ref(), log, writer, coding)?;
             (recovered.next_id, recovered.epoch) = (fence.id + 1, fence.epoch);

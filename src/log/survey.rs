@@ -100,7 +100,8 @@ pub(crate) struct SeenRecord {
     pub(crate) offset: u64,
     pub(crate) sequence: u64,
     pub(crate) time: i64,
-    pub(crate) payload: Bytes,
+    /// [`Error::Key`] and [`Error::Unauthenticated`] where its checksum holds and it may not be given.
+    pub(crate) payload: Result<Bytes>,
 }
 
 /// What [`Part::records`] meets.
@@ -191,7 +192,18 @@ impl Part {
     /// Gives everything from group `from` on to `visit`, in write order, until it answers false; earlier generations'
     /// records are passed over. What is not readable is given, too.
     pub(crate) fn records(&self, from: u64, visit: &mut dyn FnMut(Seen) -> Result<bool>) -> Result<()> {
-        for segment in self.analysis.segments.iter().filter(|s| s.generation == self.analysis.generation) {
+        self.records_in(from, |_| true, visit)
+    }
+
+    /// The same, of those segments alone that are `wanted`.
+    pub(crate) fn records_in(
+        &self,
+        from: u64,
+        wanted: impl Fn(&SegmentState) -> bool,
+        visit: &mut dyn FnMut(Seen) -> Result<bool>,
+    ) -> Result<()> {
+        let current = |s: &&SegmentState| s.generation == self.analysis.generation && wanted(s);
+        for segment in self.analysis.segments.iter().filter(current) {
             let past = match &segment.content {
                 Content::Sealed(f) => f.next <= from,
                 _ => segment.kept(u64::MAX).last().is_some_and(|g| g.header.sequence < from),
@@ -210,19 +222,25 @@ impl Part {
                 let mut at = frames.at();
                 while let Some(frame) = frames.next(&mut window, &segment.place, Some(&self.keys))? {
                     let id = segment.listed.id;
-                    let go_on = match frame {
-                        Frame::Record { time, payload } => visit(Seen::Record(SeenRecord {
+                    let record = |time, payload| {
+                        Seen::Record(SeenRecord {
                             writer: segment.place.writer,
                             segment: id,
                             offset: at,
                             sequence: group.header.sequence,
                             time,
                             payload,
-                        }))?,
-                        Frame::Bad { offset, detail } => visit(Seen::Bad { segment: id, offset, detail })?,
-                        Frame::Void => true,
+                        })
                     };
-                    if !go_on {
+                    let seen = match frame {
+                        Frame::Record { time, payload, .. } => Some(record(time, Ok(payload))),
+                        Frame::Closed { time, error } => Some(record(time, Err(error))),
+                        Frame::Bad { offset, detail } => Some(Seen::Bad { segment: id, offset, detail }),
+                        Frame::Void => None,
+                    };
+                    if let Some(seen) = seen
+                        && !visit(seen)?
+                    {
                         return Ok(());
                     }
                     at = frames.at();

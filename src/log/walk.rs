@@ -6,8 +6,8 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 
 use crate::{
-    codec::{KeyRing, decode},
-    error::Result,
+    codec::{KeyRing, admit, decode},
+    error::{Error, Result},
     format::{
         BLOCK, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, is_zero,
     },
@@ -95,6 +95,8 @@ pub(crate) struct GroupAt {
     pub(crate) offset: u64,
     pub(crate) end: u64,
     pub(crate) header: GroupHeader,
+    /// Where the first of its records lies that is not encrypted; known only where its frames were checked.
+    pub(crate) bare: Option<u64>,
 }
 
 /// What lies at a place of a segment.
@@ -202,13 +204,21 @@ impl Walk {
             });
         }
         self.at = end;
-        let group = GroupAt { offset, end, header };
+        let mut group = GroupAt { offset, end, header, bare: None };
         if self.check_frames && !planted!(UncheckedFrames) {
             let mut frames = Frames::new(&group);
+            let mut at = frames.at();
             while let Some(frame) = frames.next(&mut self.window, &self.place, None)? {
-                if let Frame::Bad { offset, detail } = frame {
-                    return Ok(Found::Bad { offset, detail, end: Some(end), base: Some(header.base) });
+                match frame {
+                    Frame::Bad { offset, detail } => {
+                        return Ok(Found::Bad { offset, detail, end: Some(end), base: Some(header.base) });
+                    }
+                    Frame::Record { sealed: false, .. } => {
+                        group.bare.get_or_insert(at);
+                    }
+                    _ => {}
                 }
+                at = frames.at();
             }
         }
         Ok(Found::Group(group))
@@ -216,11 +226,19 @@ impl Walk {
 }
 
 /// One frame of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Frame {
     Record {
         time: i64,
         payload: Bytes,
+        /// Whether it is encrypted.
+        sealed: bool,
+    },
+    /// A record whose checksum holds and that may not be given: its key is missing, or no key vouches for it where one
+    /// must.
+    Closed {
+        time: i64,
+        error: Error,
     },
     /// A reservation that was abandoned.
     Void,
@@ -252,7 +270,7 @@ impl Frames {
     /// With `keys`, records are given, decrypted and decompressed; without, frames are only checked.
     ///
     /// # Errors
-    /// I/O errors; [`Error::Key`](crate::Error::Key) for a record whose key is not among `keys`.
+    /// I/O errors.
     pub(crate) fn next(
         &mut self,
         window: &mut Window,
@@ -311,16 +329,33 @@ impl Frames {
         if !checks {
             return Ok(None);
         }
-        if let Some(keys) = keys.filter(|_| !header.coded.codec.is_plain()) {
-            let mut record = super::zeroed(header.coded.raw as usize)?;
-            let decoded = decode(&header, &bytes, &mut payload, &mut record, (place, at), keys)?;
-            if let Err(detail) = decoded {
-                return Ok(Some((Frame::Bad { offset: at, detail: detail.into() }, header.length)));
+        if let Some(keys) = keys {
+            let decoded = if header.coded.codec.is_plain() {
+                admit(&header, (place, at), keys).map(Ok)
+            } else {
+                let mut record = super::zeroed(header.coded.raw as usize)?;
+                let decoded = decode(&header, &bytes, &mut payload, &mut record, (place, at), keys);
+                payload = record;
+                decoded
+            };
+            let frame = match decoded {
+                Ok(Ok(())) => None,
+                Ok(Err(detail)) => Some(Frame::Bad { offset: at, detail: detail.into() }),
+                Err(error @ (Error::Key { .. } | Error::Unauthenticated { .. })) => {
+                    Some(Frame::Closed { time: header.time, error })
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(frame) = frame {
+                return Ok(Some((frame, header.length)));
             }
-            payload = record;
         }
         let frame = match header.kind {
-            FrameKind::Record => Frame::Record { time: header.time, payload: payload.into() },
+            FrameKind::Record => Frame::Record {
+                time: header.time,
+                payload: payload.into(),
+                sealed: header.coded.codec.sealed,
+            },
             FrameKind::Void => Frame::Void,
         };
         Ok(Some((frame, header.length)))

@@ -17,7 +17,7 @@ use crc32fast::Hasher;
 use super::{core::Written, pool::BUFFER};
 use crate::{
     codec::{Frame, GroupKey, Key, unseal},
-    commit::{Copies, Gate},
+    commit::{Copies, Gate, Manner},
     error::{Error, Result},
     format::{Coded, FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, SEAL_PREFIX},
     log::RecordSource,
@@ -148,10 +148,10 @@ impl Written {
 }
 
 impl Group {
-    fn new(large: Option<Large>, brief: bool) -> Group {
+    fn new(large: Option<Large>, manner: Manner) -> Group {
         Group {
-            gate: Arc::new(Gate::new(brief)),
-            copies: Copies::default(),
+            gate: Arc::new(Gate::new(manner)),
+            copies: Copies::new(manner),
             seats_filled: AtomicU32::default(),
             large,
             staged: Mutex::default(),
@@ -211,11 +211,11 @@ impl Group {
     }
 
     /// Makes a group anew of one that nobody refers to any more; `None` if somebody does.
-    fn renew(spent: &mut Arc<Group>, brief: bool) -> Option<()> {
+    fn renew(spent: &mut Arc<Group>, manner: Manner) -> Option<()> {
         // Whoever opened the gate lets go of it only when its wake-up call is over.
         let Group { gate, copies, seats_filled, large, staged, answer } = Arc::get_mut(spent)?;
-        Arc::get_mut(gate)?.renew(brief);
-        *copies = Copies::default();
+        Arc::get_mut(gate)?.renew(manner);
+        *copies = Copies::new(manner);
         *seats_filled = AtomicU32::default();
         *large = None;
         let staged = staged.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -238,9 +238,9 @@ impl Spent {
         }
     }
 
-    fn take(&mut self, brief: bool) -> Option<Arc<Group>> {
+    fn take(&mut self, manner: Manner) -> Option<Arc<Group>> {
         let mut oldest = self.0.pop_front()?;
-        if Group::renew(&mut oldest, brief).is_some() {
+        if Group::renew(&mut oldest, manner).is_some() {
             return Some(oldest);
         }
         // One whose members are slow to go is looked at again later.
@@ -360,9 +360,9 @@ pub(crate) struct Filling {
 }
 
 impl Filling {
-    /// A group with nothing in it but room for its header; `brief` if its members will not wait long.
-    pub(crate) fn new(mut buffer: BytesMut, brief: bool, spent: &mut Spent) -> Filling {
-        let group = spent.take(brief).unwrap_or_else(|| Arc::new(Group::new(None, brief)));
+    /// A group with nothing in it but room for its header; its members wait in this `manner`.
+    pub(crate) fn new(mut buffer: BytesMut, manner: Manner, spent: &mut Spent) -> Filling {
+        let group = spent.take(manner).unwrap_or_else(|| Arc::new(Group::new(None, manner)));
         group.staged().whole = buffer.split_to(GROUP_HEADER);
         Filling { group, rest: buffer, used: GROUP_HEADER, seats: 0, max_time: i64::MIN }
     }
@@ -420,9 +420,9 @@ impl Filling {
     }
 }
 
-/// A group of one record that its caller stages in pieces.
-pub(crate) fn large(length: u32, time: i64) -> Arc<Group> {
-    Arc::new(Group::new(Some(Large { length, time }), false))
+/// A group of one record that its caller stages in pieces, and waits for in this `manner`.
+pub(crate) fn large(length: u32, time: i64, manner: Manner) -> Arc<Group> {
+    Arc::new(Group::new(Some(Large { length, time }), manner))
 }
 
 /// A caller's part of a group. If it is dropped unfilled its frame becomes void, and the group goes on without it.

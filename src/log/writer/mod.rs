@@ -158,6 +158,7 @@ impl Writer {
             collect_every: (!driver).then_some(traits.collect_every),
             reserve: driver && prepare && traits.reserve,
             prepare,
+            spin: options.spin,
             metrics,
         };
         let (log, writer) = ids;

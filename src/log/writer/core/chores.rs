@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Core, MARK_ROOM, Mark, Op, Queued, Ready, Worker};
 use crate::{
-    commit::{Step, Wake},
+    commit::{Manner, Step, Wake},
     format::{Footer, GroupHeader, Place},
     log::writer::{group::Filling, pool::for_a_mark},
 };
@@ -73,7 +73,7 @@ impl Core {
             mark.frees |= frees;
             return;
         }
-        let group = Filling::new(for_a_mark(self.config.block), false, &mut self.spent).close();
+        let group = Filling::new(for_a_mark(self.config.block), Manner::Sleep, &mut self.spent).close();
         self.mark = Some(Mark {
             queued: Queued { group, frames: 0, seats: 0, max_time: i64::MIN, since: None },
             frees,

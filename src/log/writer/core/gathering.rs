@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::Core;
-use crate::log::writer::group::Filling;
+use crate::{commit::Manner, log::writer::group::Filling};
 
 /// A group of this many bytes waits for nobody. On the drives at hand half of twice as much, twice at once, is as fast.
 const LARGE: u64 = 256 << 10;
@@ -73,9 +73,14 @@ impl Gathering {
         self.barrier = if self.barrier.is_zero() { time } else { (self.barrier * 7 + time) / 8 };
     }
 
-    /// Whether barriers are so short that those who wait for one should keep their processors awake.
-    pub(super) fn is_brief(&self) -> bool {
-        self.barrier < if self.many { BRIEF_FOR_MANY } else { BRIEF }
+    /// How those who wait for a group should: where barriers are short, awake, if they may.
+    pub(super) fn manner(&self, spin: bool) -> Manner {
+        let brief = if self.many { BRIEF_FOR_MANY } else { BRIEF };
+        match spin {
+            false => Manner::Sleep,
+            true if self.barrier < brief => Manner::Yield,
+            true => Manner::Mixed,
+        }
     }
 
     fn most(&self) -> Duration {

@@ -33,7 +33,7 @@ use super::{
     segments::Segments,
 };
 use crate::{
-    commit::{Gate, Machine, Step, Wake},
+    commit::{Gate, Machine, Manner, Step, Wake},
     error::{Error, Result},
     format::{Footer, FrameHeader, GROUP_HEADER, GroupHeader, Past, Place},
     log::threshold::Thresholds,
@@ -84,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) reserve: bool,
     /// Segments are prepared ahead of need, by a housekeeper. Without: one segment of just the size needed.
     pub(crate) prepare: bool,
+    /// Whether those who wait may keep their processors awake.
+    pub(crate) spin: bool,
     /// What is counted of this log and others of its role.
     pub(crate) metrics: &'static Metrics,
 }
@@ -448,7 +450,8 @@ impl Core {
         }
         if self.filling.is_none() {
             let Some(buffer) = self.pool.take() else { return Ok(self.starve()) };
-            self.filling = Some(Filling::new(buffer, self.gathering.is_brief(), &mut self.spent));
+            self.filling =
+                Some(Filling::new(buffer, self.gathering.manner(self.config.spin), &mut self.spent));
             self.filling_since = Some(now);
         }
         match &mut self.filling {
@@ -476,7 +479,8 @@ impl Core {
         }
         let (Some(first), Some(second)) = (self.pool.take(), self.pool.take()) else { return self.starve() };
         self.close_filling();
-        let group = large(length, time);
+        let manner = if self.config.spin { Manner::Mixed } else { Manner::Sleep };
+        let group = large(length, time, manner);
         let frames = FrameHeader::footprint(length);
         self.queue.push_back(Queued {
             group: group.clone(),

@@ -50,6 +50,7 @@ fn core(group_linger: Duration) -> Core {
         collect_every: None,
         reserve: false,
         prepare: true,
+        spin: true,
         metrics,
     };
     let segments = Segments::new(Uuid::nil(), Uuid::nil(), Vec::new(), 1, 0);

@@ -340,8 +340,8 @@ impl Run {
         let storage: Arc<dyn Storage> = self.world.storage(which);
         let scope = Scope { log, ..Scope::default() };
         let disk = if fresh { Some(analyse(storage.as_ref(), scope)?.generation) } else { None };
-        let recovered =
-            recover(&self.world, storage.as_ref(), which, self.options.recovery, scope, (fresh, None))?;
+        let policy = (self.options.recovery, &self.options.keys);
+        let recovered = recover(&self.world, storage.as_ref(), which, policy, scope, (fresh, None))?;
         assert_eq!(
             recovered.report.corrupt, 0,
             "what is whole is called corrupt: {:?}",

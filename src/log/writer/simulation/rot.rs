@@ -8,6 +8,7 @@ use super::{
     drive::{Fate, Run, is_io},
 };
 use crate::{
+    codec::KeyRing,
     error::Error,
     format::{FRAME_HEADER, GROUP_HEADER},
     handle::RecordHandle,
@@ -128,7 +129,8 @@ impl Run {
         if self.role() == Role::Driver {
             let scope = Scope { log: copy.log(), ..Scope::default() };
             let storage = copy.storage(which);
-            match recover(&copy, storage.as_ref(), which, policy, scope, (false, None)) {
+            match recover(&copy, storage.as_ref(), which, (policy, &KeyRing::default()), scope, (false, None))
+            {
                 Ok(recovered) => told |= recovered.report.corrupt > 0,
                 Err(Error::Corrupt { .. }) if policy != Recovery::Salvage => {
                     self.seen.note("rot that stopped recovery", 1);

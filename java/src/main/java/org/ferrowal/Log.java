@@ -195,6 +195,8 @@ public final class Log implements AutoCloseable {
      * @throws CorruptRecordException when the bytes no longer check
      * @throws RecordGoneException when it was cleaned
      * @throws MissingLogException when it is not there, and nothing proves that it was cleaned
+     * @throws MissingKeyException when it is encrypted with a key that was not given
+     * @throws UnauthenticatedRecordException when encryption is required, and no key authenticates it
      * @throws ForeignLogException when the location is of another log
      * @throws UncheckedIOException when the device refuses
      * @throws IllegalStateException when the log is closed

@@ -85,6 +85,7 @@ public final class LogOptions {
     private Compression compression = Compression.NONE;
     private int zstdLevel = 1;
     private boolean encrypts;
+    private boolean encryptionRequired;
     /** Where keys are; may hold a key itself, so these are never shown. */
     private List<String> keys = List.of();
     private Map<String, String> store = Map.of();
@@ -104,6 +105,7 @@ public final class LogOptions {
     private Duration lockWait = Duration.ofSeconds(30);
     private Duration linger = Duration.ofSeconds(10);
     private Duration idleMark = Duration.ofSeconds(1);
+    private boolean spin = true;
     private boolean allowNetworkLock;
     private boolean writeAfterClose;
 
@@ -119,6 +121,7 @@ public final class LogOptions {
         copy.compression = compression;
         copy.zstdLevel = zstdLevel;
         copy.encrypts = encrypts;
+        copy.encryptionRequired = encryptionRequired;
         copy.keys = keys;
         copy.takeover = takeover;
         copy.groupLinger = groupLinger;
@@ -136,6 +139,7 @@ public final class LogOptions {
         copy.lockWait = lockWait;
         copy.linger = linger;
         copy.idleMark = idleMark;
+        copy.spin = spin;
         copy.allowNetworkLock = allowNetworkLock;
         copy.writeAfterClose = writeAfterClose;
         return copy;
@@ -233,6 +237,20 @@ public final class LogOptions {
         LogOptions copy = copy();
         copy.encrypts = false;
         copy.keys = List.of(keys);
+        return copy;
+    }
+
+    /**
+     * Whether nothing is read or written without a key. A record that none of the keys authenticates is then refused by an
+     * {@link UnauthenticatedRecordException}, and a log without a key to write with is not opened. Otherwise plain records
+     * are read like encrypted ones, whoever wrote them.
+     *
+     * @param required false by default
+     * @return the options with it
+     */
+    public LogOptions encryptionRequired(boolean required) {
+        LogOptions copy = copy();
+        copy.encryptionRequired = required;
         return copy;
     }
 
@@ -405,6 +423,19 @@ public final class LogOptions {
     }
 
     /**
+     * Whether threads that wait for a barrier of a fast device yield their processors instead of sleeping: they are
+     * sooner awake, at the price of processor time that nobody else wants.
+     *
+     * @param spin true by default
+     * @return the options with it
+     */
+    public LogOptions spin(boolean spin) {
+        LogOptions copy = copy();
+        copy.spin = spin;
+        return copy;
+    }
+
+    /**
      * Allows directories on file systems whose locks may not reach other machines: NFS, CIFS, FUSE, 9p.
      *
      * @param allow false by default
@@ -527,7 +558,9 @@ public final class LogOptions {
             "compression", compression.name().toLowerCase(Locale.ROOT),
             "zstdLevel", Integer.toString(zstdLevel),
             "encrypts", Boolean.toString(encrypts),
+            "encryptionRequired", Boolean.toString(encryptionRequired),
             "summary", Long.toString(summary.toMillis()),
+            "spin", Boolean.toString(spin),
             "allowNetworkLock", Boolean.toString(allowNetworkLock)
         };
     }

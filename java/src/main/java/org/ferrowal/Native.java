@@ -137,6 +137,8 @@ final class Native {
                 return new NativePanicException(message);
             case 14:
                 return new MissingKeyException(message);
+            case 15:
+                return new UnauthenticatedRecordException(message);
             default:
                 return new LogException(message);
         }

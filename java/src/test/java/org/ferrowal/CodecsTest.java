@@ -118,6 +118,28 @@ class CodecsTest {
     }
 
     @Test
+    void aRecordThatIsNotEncryptedIsRefusedWhereThatIsRequired() {
+        byte[] record = text(1000, 1);
+        RecordLocation plain;
+        try (Log log = Log.open(options())) {
+            plain = log.append(ByteBuffer.wrap(record), 1);
+        }
+        for (LogOptions.Recovery policy : LogOptions.Recovery.values()) {
+            LogOptions required = options().encryption("hex:" + A).encryptionRequired(true).recovery(policy);
+            try (Log log = Log.open(required); Records all = log.scan()) {
+                String refused = assertThrows(UnauthenticatedRecordException.class, () -> log.read(plain)).getMessage();
+                assertTrue(refused.contains("spark.ferrowal.encryption.required"), refused);
+                assertThrows(UnauthenticatedRecordException.class, all::hasNext);
+                RecordLocation next = log.append(ByteBuffer.wrap(record), 2);
+                assertArrayEquals(record, bytes(log.read(next)));
+            }
+        }
+        String refused = assertThrows(IllegalArgumentException.class,
+            () -> Log.open(options().decryption("hex:" + A).encryptionRequired(true))).getMessage();
+        assertTrue(refused.contains("no key to write with"), refused);
+    }
+
+    @Test
     void aKeyIsNeverShown() throws IOException {
         String shown = options().encryption("hex:" + A, "hex:" + B).toString();
         assertFalse(shown.contains(A.substring(0, 8)) || shown.contains(B.substring(0, 8)), shown);

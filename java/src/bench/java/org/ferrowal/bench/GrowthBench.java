@@ -9,10 +9,17 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.LockSupport;
 
 import org.HdrHistogram.Histogram;
 import org.apache.spark.streaming.util.WriteAheadLog;
 import org.apache.spark.streaming.util.WriteAheadLogRecordHandle;
+import org.ferrowal.LogOptions;
+import org.ferrowal.Metrics;
+import org.ferrowal.bench.rows.Contender;
 import org.ferrowal.bench.rows.Contenders;
 import org.ferrowal.bench.rows.Load;
 import org.ferrowal.bench.rows.Payload;
@@ -40,6 +47,11 @@ final class GrowthBench implements Callable<Integer> {
     private static final int SMALL = 1 << 10;
     private static final int FILLING = 240 << 10;
     private static final int CLEANS = 50;
+    private static final int MEMORY_THREADS = 64;
+    private static final double MEMORY_SECONDS = 5;
+    private static final long SETTLED = TimeUnit.SECONDS.toNanos(3);
+    private static final String HELD = "memory.held";
+    private static final double MIB = 1 << 20;
 
     @Override
     public Integer call() throws Exception {
@@ -49,7 +61,67 @@ final class GrowthBench implements Callable<Integer> {
         Charts charts = new Charts(space.home().resolve("charts"), Contenders.ids());
         segments(work.resolve("segments"), charts);
         readers(work, charts);
+        Verdicts verdicts = new Verdicts();
+        memory(work, verdicts);
+        verdicts.print(System.out);
         return 0;
+    }
+
+    /** Native memory for records on their way to the device, by the log's own gauges. */
+    private void memory(Path work, Verdicts verdicts) throws Exception {
+        System.out.println();
+        System.out.println("### Growth: native memory for records on their way to the device (the gauge memory.held)");
+        System.out.println();
+        System.out.println("| 64 threads | at rest, MiB | at most under load, MiB | waits for memory | at rest again, MiB |");
+        System.out.println("|---|---|---|---|---|");
+        double rest = 0;
+        double most = 0;
+        for (int size : new int[] {64 << 10, 4 << 20}) {
+            Workspace.progress("growth: memory, records of " + Report.size(size));
+            WorkFiles.needSpace(work, 16L << 30);
+            Path directory = Files.createDirectory(work.resolve("memory"));
+            try (Contender.Session session = Contenders.DEVICE.open(directory, size, MEMORY_THREADS)) {
+                session.write(1);
+                double before = held(SETTLED);
+                long waits = gauge("memory.waits");
+                AtomicBoolean over = new AtomicBoolean();
+                AtomicLong peak = new AtomicLong();
+                Thread watch = new Thread(() -> {
+                    while (!over.get()) {
+                        peak.accumulateAndGet(gauge(HELD), Math::max);
+                        LockSupport.parkNanos(100_000);
+                    }
+                }, "bench-memory");
+                watch.start();
+                session.round(0, MEMORY_SECONDS);
+                over.set(true);
+                watch.join();
+                waits = gauge("memory.waits") - waits;
+                double after = held(SETTLED);
+                System.out.printf(Locale.ROOT, "| of %s | %.1f | %.1f | %,d | %.1f |%n", Report.size(size), before,
+                    peak.get() / MIB, waits, after);
+                rest = Math.max(rest, Math.max(before, after));
+                most = Math.max(most, peak.get() / MIB);
+            } finally {
+                WorkFiles.delete(directory);
+            }
+        }
+        Workspace.progress("");
+        verdicts.atMost("staging memory at rest", 8, " MiB", Sample.Figure.of(List.of(rest)));
+        verdicts.atMost("staging memory at most under load", 64, " MiB", Sample.Figure.of(List.of(most)));
+    }
+
+    /** What is held once a log has been idle for so long, in MiB: it lets go of spare buffers after a second. */
+    private static double held(long nanos) {
+        long until = System.nanoTime() + nanos;
+        while (System.nanoTime() < until) {
+            LockSupport.parkNanos(until - System.nanoTime());
+        }
+        return gauge(HELD) / MIB;
+    }
+
+    private static long gauge(String name) {
+        return Metrics.of(LogOptions.Role.RECEIVERS).get(name);
     }
 
     private void segments(Path directory, Charts charts) throws Exception {

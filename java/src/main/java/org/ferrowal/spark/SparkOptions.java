@@ -43,20 +43,23 @@ final class SparkOptions {
     private static final String LOCK_WAIT = PREFIX + "lock.wait";
     private static final String ALLOW_NETWORK = PREFIX + "lock.allowNetwork";
     private static final String LINGER = PREFIX + "linger";
+    private static final String SPIN = PREFIX + "spin";
     private static final String IDLE_MARK = PREFIX + "idleMark";
     private static final String TAKEOVER = PREFIX + "driver.takeover";
     private static final String OBJECT_LINGER = PREFIX + "object.linger";
     private static final String OBJECT_MAX_PUT = PREFIX + "object.maxPut";
     private static final String CODEC = PREFIX + "compression.codec";
     private static final String ZSTD_LEVEL = PREFIX + "compression.zstd.level";
-    private static final String KEY = PREFIX + "encryption.key";
-    private static final String OLD_KEYS = PREFIX + "encryption.oldKeys";
+    private static final String ENCRYPTION = PREFIX + "encryption.";
+    private static final String KEY = ENCRYPTION + "key";
+    private static final String OLD_KEYS = ENCRYPTION + "oldKeys";
+    private static final String ENCRYPTION_REQUIRED = ENCRYPTION + "required";
     private static final String HDFS_SYNC = PREFIX + "hdfs.sync";
     private static final String SUMMARY = PREFIX + "log.summary";
     private static final String METRICS_INTERVAL = PREFIX + "metrics.interval";
     private static final List<String> KEYS = List.of(DIR, RECOVERY, DURABILITY, BARRIER, CLEAN_GRACE, SEGMENT_SIZE, MEMORY, WRITE_TIMEOUT,
-        LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK, TAKEOVER, OBJECT_LINGER, OBJECT_MAX_PUT, CODEC, ZSTD_LEVEL,
-        KEY, OLD_KEYS, SUMMARY, METRICS_INTERVAL, HDFS_SYNC);
+        LOCK_WAIT, ALLOW_NETWORK, LINGER, IDLE_MARK, SPIN, TAKEOVER, OBJECT_LINGER, OBJECT_MAX_PUT, CODEC, ZSTD_LEVEL,
+        KEY, OLD_KEYS, ENCRYPTION_REQUIRED, SUMMARY, METRICS_INTERVAL, HDFS_SYNC);
 
     /** Where Spark has the keys of Hadoop's clients. Those of the stores that we reach ourselves are handed on. */
     private static final String HADOOP = "spark.hadoop.";
@@ -111,7 +114,8 @@ final class SparkOptions {
             .memory(size(merged, MEMORY, "64m", 16L << 20, "16m", 1L << 40, "1t"))
             .writeTimeout(time(merged, WRITE_TIMEOUT, role == LogOptions.Role.DRIVER ? "3s" : "20s"))
             .lockWait(time(merged, LOCK_WAIT, "30s"))
-            .allowNetworkLock(flag(merged, ALLOW_NETWORK))
+            .allowNetworkLock(flag(merged, ALLOW_NETWORK, false))
+            .spin(flag(merged, SPIN, true))
             .linger(time(merged, LINGER, "10s"))
             .idleMark(time(merged, IDLE_MARK, "1s"))
             .summary(time(merged, SUMMARY, "0s"))
@@ -193,8 +197,13 @@ final class SparkOptions {
         }
         String[] older = old.toArray(new String[0]);
         String current = conf.get(KEY, "").trim();
-        return current.isEmpty() ? options.decryption(older)
-            : options.encryption(key(conf, KEY, current), older);
+        boolean required = flag(conf, ENCRYPTION_REQUIRED);
+        if (required && current.isEmpty()) {
+            throw new IllegalArgumentException(ENCRYPTION_REQUIRED + " is true, and there is no key to write with: name"
+                + " where it is in " + KEY);
+        }
+        return (current.isEmpty() ? options.decryption(older)
+            : options.encryption(key(conf, KEY, current), older)).encryptionRequired(required);
     }
 
     /**
@@ -300,11 +309,17 @@ final class SparkOptions {
             return conf;
         }
         SparkConf merged = conf.clone();
+        // Who can write the directory may forge records, and this file: it has no say in which ones are believed.
+        boolean required = flag(conf, ENCRYPTION_REQUIRED);
         entries.forEach((key, value) -> {
             known(key, " in " + file);
             if (key.equals(DIR)) {
                 throw new IllegalArgumentException(file + " must not set " + DIR
                     + ": the directory is the log's identity");
+            }
+            if (required && key.startsWith(ENCRYPTION)) {
+                throw new IllegalArgumentException(file + " must not set " + key + " where the application's configuration"
+                    + " sets " + ENCRYPTION_REQUIRED + "=true: whoever can write there could make records that count");
             }
             if (once("override " + dir + key + value)) {
                 LOG.warn("{} sets {}={} (the application's configuration says {})", file, key, shown(key, value),
@@ -363,8 +378,8 @@ final class SparkOptions {
         return bytes;
     }
 
-    private static boolean flag(SparkConf conf, String key) {
-        String value = conf.get(key, "false");
+    private static boolean flag(SparkConf conf, String key, boolean standard) {
+        String value = conf.get(key, Boolean.toString(standard));
         switch (value) {
             case "true":
                 return true;

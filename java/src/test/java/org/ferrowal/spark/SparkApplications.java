@@ -4,7 +4,9 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -157,9 +159,34 @@ abstract class SparkApplications {
         return executors;
     }
 
-    /** Puts what the executors printed where the build searches for the JVM's warnings. None may run. */
+    /**
+     * Waits until no executor of any application runs. One that was being started while its driver was killed is nobody's
+     * child, and writes to the application's directories until it finds that its driver is gone.
+     */
+    static void awaitNoExecutors() throws IOException {
+        Path work = executorWork();
+        List<ProcessHandle> left = new ArrayList<>();
+        for (ProcessHandle process : ProcessHandle.allProcesses().collect(Collectors.toList())) {
+            try {
+                if (Files.readSymbolicLink(Path.of("/proc", Long.toString(process.pid()), "cwd")).startsWith(work)) {
+                    left.add(process);
+                }
+            } catch (NoSuchFileException | AccessDeniedException e) {
+                // It has ended meanwhile, or is not ours.
+                continue;
+            }
+        }
+        Child.awaitEnd(left, BOUND);
+    }
+
+    private static Path executorWork() throws IOException {
+        return Path.of(System.getProperty("ferrowal.test.sparkHome")).toRealPath().resolve("work");
+    }
+
+    /** Puts what the executors printed where the build searches for the JVM's warnings. Their drivers are gone. */
     void keepExecutorOutput() throws IOException {
-        Path work = Path.of(System.getProperty("ferrowal.test.sparkHome"), "work");
+        awaitNoExecutors();
+        Path work = executorWork();
         Path output = Path.of(System.getProperty("ferrowal.test.output"));
         List<Path> printed;
         try (Stream<Path> files = Files.walk(work)) {

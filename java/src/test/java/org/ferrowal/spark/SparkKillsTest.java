@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -50,6 +51,7 @@ class SparkKillsTest extends SparkApplications {
                 if (life == lives) {
                     finish(app, 0);
                     app.kill();
+                    awaitNoExecutors();
                 } else {
                     boolean receiver = life == 0 || random.nextBoolean();
                     boolean alone = (first + life) % 2 == 0;
@@ -86,12 +88,12 @@ class SparkKillsTest extends SparkApplications {
             awaitAcknowledged(20 + random.nextInt(100));
         }
         if (alone) {
-            List<ProcessHandle> executors = executors(app);
             app.killAlone();
             // They end by themselves, and may write until then.
-            Child.awaitEnd(executors, BOUND);
+            awaitNoExecutors();
         } else {
             app.kill();
+            awaitNoExecutors();
         }
     }
 
@@ -115,7 +117,7 @@ class SparkKillsTest extends SparkApplications {
         try {
             return processed().keySet().containsAll(names);
         } catch (IOException e) {
-            throw new java.io.UncheckedIOException(e);
+            throw new UncheckedIOException(e);
         }
     }
 
@@ -130,6 +132,8 @@ class SparkKillsTest extends SparkApplications {
                     Path target = target(file);
                     claims |= target.startsWith(receivers) && target.endsWith("LOCK");
                 }
+            } catch (NoSuchFileException | UncheckedIOException e) {
+                assertTrue(!executor.isAlive(), () -> "cannot list the files of " + executor.info());
             }
             if (claims) {
                 open.add(executor);

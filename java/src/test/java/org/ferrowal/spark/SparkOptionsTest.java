@@ -19,6 +19,7 @@ import org.apache.spark.SparkConf;
 import org.apache.spark.streaming.util.WriteAheadLogRecordHandle;
 import org.ferrowal.LogOptions;
 import org.ferrowal.MissingKeyException;
+import org.ferrowal.UnauthenticatedRecordException;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -137,7 +138,7 @@ class SparkOptionsTest {
     void theDefaultsAreThoseOfTheManual() {
         assertEquals("LogOptions[dir=" + temp.resolve("log") + ", role=driver, recovery=default, durability=device,"
             + " barrier=auto, segmentSize=67108864, memory=67108864, maxFailures=3, rollingInterval=60000, writeTimeout=3000, cleanGrace=10000,"
-            + " lockWait=30000, linger=10000, idleMark=1000, takeover=refuse, groupLinger=0, mostPut=67108864, compression=none, zstdLevel=1, encrypts=false, summary=0, allowNetworkLock=false, store=[]]",
+            + " lockWait=30000, linger=10000, idleMark=1000, takeover=refuse, groupLinger=0, mostPut=67108864, compression=none, zstdLevel=1, encrypts=false, encryptionRequired=false, summary=0, spin=true, allowNetworkLock=false, store=[]]",
             SparkOptions.of(conf(), LogOptions.Role.DRIVER).log().toString());
         assertTrue(SparkOptions.of(conf(), LogOptions.Role.RECEIVERS).log().toString().contains("writeTimeout=20000"));
     }
@@ -201,6 +202,47 @@ class SparkOptionsTest {
         assertTrue(said.contains(file + " sets spark.ferrowal.recovery=salvage"), "overrides are logged here");
         assertTrue(said.contains(file + " sets spark.ferrowal.encryption.oldKeys=file:/old.key,(not shown)"), "in part");
         assertFalse(said.contains(secret));
+    }
+
+    @Test
+    void encryptionThatIsRequiredWantsAKeyAndRefusesWhatIsPlain() throws IOException {
+        assertEquals("spark.ferrowal.encryption.required=yes: must be true or false",
+            refused("spark.ferrowal.encryption.required", "yes"));
+        assertEquals("spark.ferrowal.encryption.required is true, and there is no key to write with: name where it is in"
+            + " spark.ferrowal.encryption.key", refused("spark.ferrowal.encryption.required", "true"));
+        WriteAheadLogRecordHandle handle;
+        ReceiverWriteAheadLog plain = new ReceiverWriteAheadLog(conf());
+        try {
+            handle = plain.write(ByteBuffer.wrap("the record".getBytes(StandardCharsets.UTF_8)), 1);
+        } finally {
+            plain.close();
+        }
+        Path key = Files.writeString(temp.resolve("key"), HEX);
+        SparkConf conf = conf().set("spark.ferrowal.encryption.key", "file:" + key)
+            .set("spark.ferrowal.encryption.required", "true").set("spark.ferrowal.recovery", "salvage");
+        ReceiverWriteAheadLog log = new ReceiverWriteAheadLog(conf);
+        try {
+            assertThrows(UnauthenticatedRecordException.class, () -> log.read(handle), "no empty block in its place");
+        } finally {
+            log.close();
+        }
+    }
+
+    /** Who can write the directory can forge records and the file alike. */
+    @Test
+    void theFileHasNoSayInEncryptionThatTheConfigurationRequires() throws IOException {
+        Path key = Files.writeString(temp.resolve("key"), HEX);
+        SparkConf named = conf().set("spark.ferrowal.encryption.key", "file:" + key);
+        SparkConf conf = named.clone().set("spark.ferrowal.encryption.required", "true");
+        for (String entry : List.of("required=false", "key=env:OTHER", "oldKeys=env:OTHER")) {
+            Path file = overrides("spark.ferrowal.encryption." + entry + "\n");
+            assertEquals(file + " must not set spark.ferrowal.encryption." + entry.substring(0, entry.indexOf('='))
+                + " where the application's configuration sets spark.ferrowal.encryption.required=true: whoever can write"
+                + " there could make records that count", refused(conf));
+        }
+        overrides("spark.ferrowal.encryption.required=true\n");
+        assertTrue(SparkOptions.of(named, LogOptions.Role.DRIVER).log().toString().contains("encryptionRequired=true"),
+            "it may switch it on");
     }
 
     @Test
