@@ -129,8 +129,6 @@ mod switch {
         UnsureIsDone,
         /// What is there already is taken for what was sent.
         TheirsIsOurs,
-        /// A writer goes past a segment of which it does not know what became.
-        PassUnsettled,
         /// A listing is believed although it lacks what is known to be there.
         TrustOldListing,
         /// A driver reads the log before it has raised its fence.

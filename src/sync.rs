@@ -3,12 +3,7 @@
 //!
 //! In such a model time stands still: a wait with an end has none, so that no timer hides a wake-up call that is missing.
 
-use std::{
-    io,
-    sync::PoisonError,
-    thread,
-    time::{Duration, SystemTime},
-};
+use std::{io, sync::PoisonError, thread, time::SystemTime};
 
 use uuid::Uuid;
 
@@ -50,7 +45,7 @@ pub(crate) fn new_uuid() -> Uuid {
 
 /// Does nothing for a while.
 #[cfg(feature = "object-store")]
-pub(crate) fn pause(time: Duration) {
+pub(crate) fn pause(time: std::time::Duration) {
     in_turns!(crate::turns::pause(time));
     thread::sleep(time);
 }

@@ -113,13 +113,18 @@ impl Reader {
 
     /// The same from where it was found: one call to the device, and no other, unless the check fails.
     pub(crate) fn read_located(&self, at: &At<'_>, located: &Located, into: &mut [u8]) -> Result<()> {
-        if at.read_checked(&located.0, into)? {
+        // An object is opened before it is read, and may be cleaned in between.
+        let there = |read: Result<bool>| match read {
+            Err(e) if e.is_not_found() => Err(at.absent()?),
+            read => read,
+        };
+        if there(at.read_checked(&located.0, into))? {
             return Ok(());
         }
         // The file may not be the one that has this name now: look again before calling it damage.
         self.forget((at.handle.writer, at.handle.segment));
         let located = self.locate(at)?;
-        if at.read_checked(&located.0, into)? {
+        if there(at.read_checked(&located.0, into))? {
             return Ok(());
         }
         into.fill(0);

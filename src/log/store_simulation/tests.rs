@@ -127,7 +127,6 @@ fn whatever_becomes_of_requests_nothing_acknowledged_is_lost() {
 const SHOWN_BY: &[(Bug, u64)] = &[
     (Bug::UnsureIsDone, 1),
     (Bug::TheirsIsOurs, 3),
-    (Bug::PassUnsettled, 1),
     (Bug::TrustOldListing, 3),
     (Bug::ReadBeforeFence, 6),
     (Bug::FenceOverwrites, 19),
