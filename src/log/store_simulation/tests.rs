@@ -44,6 +44,15 @@ fn a_store_seed_replays_exactly() {
     }
 }
 
+/// 704: a record that was sent twice was taken for disorder. 771: a collector that slept took a writer that lived for gone.
+/// 1000824: a record that was cleaned while it was read was an I/O error.
+#[test]
+fn runs_that_found_something_are_run_again() {
+    for seed in [704, 771, 1_000_824] {
+        simulate(seed, None).unwrap();
+    }
+}
+
 /// What every long run must have done.
 const FEATURES: &[&str] = &[
     "acknowledged",
