@@ -219,8 +219,10 @@ impl Ledger {
             found.iter().for_each(|i| books.records[*i].shown = true);
         } else if all {
             let mut places = HashMap::new();
-            // Of one that is there twice nobody can tell here which of the two was acknowledged.
-            for i in found.iter().filter(|i| times[i] == 1) {
+            // Of one that is there twice nobody can tell here which of the two was acknowledged; nor of one that was cleaned
+            // under one of its writer's names.
+            let once = |i: &&usize| times[i] == 1 && books.records[**i].time >= asked;
+            for i in found.iter().filter(once) {
                 if let Some((_, Some(h))) = books.records[*i].answered {
                     let before = places.insert(h.writer, (h.segment, h.offset));
                     assert!(before.is_none_or(|b| b < (h.segment, h.offset)), "out of order at record {i}");

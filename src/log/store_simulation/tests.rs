@@ -17,7 +17,7 @@ use super::{Report, simulate};
 use crate::planted::Bug;
 
 /// Runs of a check.
-const RUNS: u64 = 150;
+const RUNS: u64 = 100;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|s| s.parse().unwrap_or_else(|_| panic!("{name} is not a number: {s}")))
