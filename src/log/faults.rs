@@ -28,10 +28,21 @@ use crate::{
 /// What is about to be done to storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
-    Create { id: u64, background: bool },
-    Write { id: u64, offset: u64, barrier: bool },
-    Seal { id: u64 },
+    Create {
+        id: u64,
+        background: bool,
+    },
+    Write {
+        id: u64,
+        offset: u64,
+        barrier: bool,
+    },
+    Seal {
+        id: u64,
+    },
     Delete,
+    /// Looks for writers; nothing is done.
+    Writers,
 }
 
 /// How an operation fails.
@@ -93,6 +104,7 @@ impl Home for FaultyHome {
         self.0.small_file(name)
     }
     fn writers(&self) -> Result<Vec<Uuid>> {
+        (self.1.rule.lock().unwrap())(Event::Writers);
         self.0.writers()
     }
     fn storage(&self, which: Which) -> Arc<dyn Storage> {
@@ -264,6 +276,24 @@ fn first_barriers(n: usize, fault: Fault) -> impl FnMut(Event) -> Option<Fault> 
         }
         _ => None,
     }
+}
+
+#[test]
+fn a_log_that_comes_to_be_while_somebody_looks_for_it_is_whole() {
+    let bench = Bench::new();
+    let mut options = bench.options();
+    options.role = Role::Receivers;
+    let log = bench.open_with(options.clone());
+    // There was no uuid yet. Now there is, and a segment.
+    let mut first = true;
+    bench.rule(move |event| {
+        if event == Event::Writers && std::mem::take(&mut first) {
+            Log::open(options.clone()).unwrap().append(b"the first record", 1).unwrap();
+        }
+        None
+    });
+    let found: Vec<_> = log.scan().unwrap().map(|r| r.unwrap()).collect();
+    assert_eq!(found, [b"the first record".as_slice()]);
 }
 
 #[test]

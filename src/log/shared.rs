@@ -427,6 +427,25 @@ impl Shared {
         Ok(found.map(|id| *self.id.get_or_init(|| id)))
     }
 
+    /// The log's uuid; none if there is nothing at all.
+    fn log_id_of_segments(&self) -> Result<Option<Uuid>> {
+        if let Some(id) = self.log_id()? {
+            return Ok(Some(id));
+        }
+        let anything = match self.options.role {
+            Role::Driver => !self.home.storage(Which::Driver).list()?.is_empty(),
+            Role::Receivers => !self.home.writers()?.is_empty(),
+        };
+        if !anything {
+            return Ok(None);
+        }
+        // A first writer makes the uuid before anything else, but both may have come after the first look.
+        self.log_id()?.map(Some).ok_or_else(|| Error::Missing {
+            what: format!("the log's uuid (ferrowal.id) in {}", self.home.place()),
+            hint: "there are segments; write the uuid into it again (every segment's header holds it)".into(),
+        })
+    }
+
     fn close_writer(&self) {
         let _changing = self.changing();
         if let Some(writer) = self.set_writer(None) {
@@ -466,19 +485,7 @@ impl Shared {
     }
 
     pub(crate) fn scan(&self) -> Result<Scan> {
-        let Some(log) = self.log_id()? else {
-            let anything = match self.options.role {
-                Role::Driver => !self.home.storage(Which::Driver).list()?.is_empty(),
-                Role::Receivers => !self.home.writers()?.is_empty(),
-            };
-            if anything {
-                return Err(Error::Missing {
-                    what: format!("the log's uuid (ferrowal.id) in {}", self.home.place()),
-                    hint:
-                        "there are segments; write the uuid into it again (every segment's header holds it)"
-                            .into(),
-                });
-            }
+        let Some(log) = self.log_id_of_segments()? else {
             return Ok(Scan::new(Vec::new(), self.options.recovery));
         };
         let live = self.writer();

@@ -9,10 +9,10 @@ use std::{
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{Config, Core, Op, Outcome, Reserved, Worker, address};
+use super::{Config, Core, Op, Outcome, Reserved, Worker, address, gathering::Gathering};
 use crate::{
     Error, Result, Role,
-    commit::{Machine, Step},
+    commit::{Machine, Manner, Step},
     log::{
         Slice,
         threshold::Thresholds,
@@ -187,4 +187,15 @@ fn the_low_water_mark_names_a_segment_that_is_there() {
     }
     assert_eq!(core.low_water(), 1, "the second segment may never come to be");
     drop(on_its_way);
+}
+
+#[test]
+fn who_waits_yields_only_for_a_brief_barrier_and_if_it_may() {
+    let after = |barrier| {
+        let mut gathering = Gathering::default();
+        gathering.took(barrier, 1, 1024);
+        [gathering.manner(true), gathering.manner(false)]
+    };
+    assert_eq!(after(Duration::from_micros(100)), [Manner::Yield, Manner::Sleep]);
+    assert_eq!(after(Duration::from_millis(5)), [Manner::Mixed, Manner::Sleep]);
 }

@@ -105,6 +105,7 @@ class SparkOptionsTest {
         assertEquals("spark.ferrowal.segment.size=512k: must be 1m to 1t",
             refused("spark.ferrowal.segment.size", "512k"));
         assertEquals("spark.ferrowal.memory=1m: must be 16m to 1t", refused("spark.ferrowal.memory", "1m"));
+        assertEquals("spark.ferrowal.spin=no: must be true or false", refused("spark.ferrowal.spin", "no"));
         assertEquals("spark.ferrowal.lock.allowNetwork=yes: must be true or false",
             refused("spark.ferrowal.lock.allowNetwork", "yes"));
         assertEquals("spark.ferrowal.metrics.interval=10ms: must be 1s at least",
