@@ -197,7 +197,7 @@ final class SparkOptions {
         }
         String[] older = old.toArray(new String[0]);
         String current = conf.get(KEY, "").trim();
-        boolean required = flag(conf, ENCRYPTION_REQUIRED);
+        boolean required = flag(conf, ENCRYPTION_REQUIRED, false);
         if (required && current.isEmpty()) {
             throw new IllegalArgumentException(ENCRYPTION_REQUIRED + " is true, and there is no key to write with: name"
                 + " where it is in " + KEY);
@@ -310,7 +310,7 @@ final class SparkOptions {
         }
         SparkConf merged = conf.clone();
         // Who can write the directory may forge records, and this file: it has no say in which ones are believed.
-        boolean required = flag(conf, ENCRYPTION_REQUIRED);
+        boolean required = flag(conf, ENCRYPTION_REQUIRED, false);
         entries.forEach((key, value) -> {
             known(key, " in " + file);
             if (key.equals(DIR)) {
