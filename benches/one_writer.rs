@@ -1,0 +1,109 @@
+//! What a lone writer's record costs, piece by piece: `cargo bench --bench one_writer [DIR]`.
+//!
+//! The device's durable write of so many zeroed bytes alone; of a block more, for headers; with a copy of the record before it; with
+//! a checksum, too. No log is involved: this is what any log with one copy and one checksum has at most, as long as it does
+//! one after the other. Ways take turns; medians of the rounds with least and most.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    fs::File,
+    io::Write,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::OFlags;
+
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_millis(400);
+const BLOCK: usize = 4096;
+const SPAN: u64 = 512 << 20;
+
+/// What is done for a record besides writing its bytes.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    block: bool,
+    copy: bool,
+    checksum: bool,
+}
+
+const WAYS: [Way; 4] = [
+    Way { name: "the device alone", block: false, copy: false, checksum: false },
+    Way { name: "a block more", block: true, copy: false, checksum: false },
+    Way { name: "with a copy", block: true, copy: true, checksum: false },
+    Way { name: "with a copy and a checksum", block: true, copy: true, checksum: true },
+];
+
+fn round(file: &File, buffer: &mut [u8], records: &[Vec<u8>], way: Way) -> (f64, f64) {
+    let size = records[0].len();
+    let length = if way.block { size + BLOCK } else { size };
+    let (mut at, mut times, mut crc) = (0, Vec::new(), 0);
+    let began = Instant::now();
+    while began.elapsed() < ROUND {
+        let start = Instant::now();
+        if way.copy {
+            buffer[..size].copy_from_slice(&records[times.len() % records.len()]);
+        }
+        if way.checksum {
+            crc ^= crc32fast::hash(&buffer[..size]);
+        }
+        file.write_all_at(&buffer[..length], at).unwrap();
+        at += length as u64;
+        if at + length as u64 > SPAN {
+            at = 0;
+        }
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    std::hint::black_box(crc);
+    let rate = times.len() as f64 / began.elapsed().as_secs_f64();
+    times.sort_by(f64::total_cmp);
+    (times[times.len() / 2], rate)
+}
+
+fn show(mut figures: Vec<f64>, scale: f64) -> String {
+    figures.sort_by(f64::total_cmp);
+    let [least, median, most] =
+        [figures[0], figures[figures.len() / 2], figures[figures.len() - 1]].map(|f| f * scale);
+    format!("{median:.0} ({least:.0}–{most:.0})")
+}
+
+fn main() {
+    // cargo itself says --bench.
+    let dir = std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_else(|| "target/tmp".into());
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = Path::new(&dir).join("one-writer");
+    let mut file = File::create(&path).unwrap();
+    let zeros = vec![0u8; 1 << 20];
+    for _ in 0..SPAN / zeros.len() as u64 {
+        file.write_all(&zeros).unwrap();
+    }
+    file.sync_all().unwrap();
+    let flags = (OFlags::DIRECT | OFlags::DSYNC).bits().cast_signed();
+    let file = File::options().write(true).custom_flags(flags).open(&path).unwrap();
+    let mut memory = vec![7u8; (2 << 20) + BLOCK];
+    let start = memory.as_ptr().align_offset(BLOCK);
+    println!("| record | what | p50, µs | MB/s |\n|---|---|---|---|");
+    for size in [16 << 10, 64 << 10, 256 << 10, 1 << 20] {
+        let records: Vec<Vec<u8>> = (0..32u8).map(|i| vec![i; size]).collect();
+        let mut found = WAYS.map(|_| (Vec::new(), Vec::new()));
+        for _ in 0..ROUNDS {
+            for (way, (times, rates)) in WAYS.iter().zip(&mut found) {
+                let (p50, rate) = round(&file, &mut memory[start..], &records, *way);
+                times.push(p50);
+                rates.push(rate);
+            }
+        }
+        for (way, (times, rates)) in WAYS.iter().zip(found) {
+            println!(
+                "| {} KiB | {} | {} | {} |",
+                size >> 10,
+                way.name,
+                show(times, 1.0),
+                show(rates, size as f64 / 1e6)
+            );
+        }
+    }
+    std::fs::remove_file(path).unwrap();
+}
