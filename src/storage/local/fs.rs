@@ -291,13 +291,20 @@ pub(super) fn links(file: &File, path: &Path) -> Result<u64> {
 /// through the cache all the same (ext4 with `data=journal`, btrfs with checksums), and then one of two writes at once may
 /// be told of the other's error. Linux 6.1 says so; before, XFS is known to do it.
 pub(super) fn writes_past_the_cache(file: &Path) -> bool {
-    const XFS: u64 = 0x5846_5342;
-    match rustix::fs::statx(CWD, file, AtFlags::empty(), StatxFlags::DIOALIGN) {
+    let alignment = match rustix::fs::statx(CWD, file, AtFlags::empty(), StatxFlags::DIOALIGN) {
         Ok(found) if StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::DIOALIGN) => {
-            found.stx_dio_offset_align > 0
+            Some(found.stx_dio_offset_align)
         }
-        _ => rustix::fs::statfs(file).is_ok_and(|s| s.f_type as u64 & 0xffff_ffff == XFS),
-    }
+        _ => None,
+    };
+    is_past_the_cache(alignment, || rustix::fs::statfs(file).map(|s| s.f_type as u64).unwrap_or(0))
+}
+
+/// The same by the alignment that direct writes to a file must have, if the kernel says one (none is 0), and else by the kind of file
+/// system.
+fn is_past_the_cache(alignment: Option<u32>, kind: impl FnOnce() -> u64) -> bool {
+    const XFS: u64 = 0x5846_5342;
+    alignment.map_or_else(|| kind() & 0xffff_ffff == XFS, |a| a > 0)
 }
 
 /// Bytes that an ordinary user may still take.
@@ -363,6 +370,21 @@ mod tests {
         assert_eq!(in_flight(dir.path()), 1);
         assert!(!writes_past_the_cache(&dir.path().join("LOCK")));
         assert!(!writes_past_the_cache(&dir.path().join("not there")));
+    }
+
+    #[test]
+    fn a_file_system_without_direct_writes_says_so_by_an_alignment_of_zero() {
+        let (xfs, ext4) = (0x5846_5342, 0xef53);
+        for (alignment, kind, past) in [
+            (Some(512), ext4, true),
+            (Some(0), ext4, false),
+            (Some(0), xfs, false),
+            (None, xfs, true),
+            (None, 0xffff_ffff_0000_0000 | xfs, true),
+            (None, ext4, false),
+        ] {
+            assert_eq!(is_past_the_cache(alignment, || kind), past, "{alignment:?} on {kind:#x}");
+        }
     }
 
     #[test]
