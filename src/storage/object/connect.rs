@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
+    BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider,
     aws::{AmazonS3Builder, Checksum},
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
-    gcp::GoogleCloudStorageBuilder,
+    gcp::{GcpCredential, GoogleCloudStorageBuilder},
 };
 
 use super::{
@@ -210,7 +210,9 @@ fn gcs(
         builder = builder.with_service_account_path(keyfile);
     }
     if properties.get("fs.gs.auth.type").is_some_and(|t| t == "UNAUTHENTICATED") {
-        builder = builder.with_skip_signature(true);
+        // The library asks for a credential before each PUT all the same (0.14.2): one that is empty, and not the machine's.
+        let nobody = StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
+        builder = builder.with_skip_signature(true).with_credentials(Arc::new(nobody));
     }
     let root = properties.get("fs.gs.storage.root.url").map(|u| u.trim_end_matches('/').to_owned());
     if let Some(root) = &root {
