@@ -107,6 +107,26 @@ fn a_dead_driver_is_replaced_after_twenty_seconds_whatever_the_clocks_say() {
     }
 }
 
+/// A test on a real store found it: a renewal that was on its way when its driver closed arrived after the mark was deleted.
+#[test]
+fn a_driver_that_closed_keeps_nobody_out_whenever_it_did() {
+    run(|far| {
+        for phase in 0..24 {
+            let log = open_with(&far, 1, polite(Role::Driver));
+            append(1, &log, "a record").unwrap();
+            // What is on its way then arrives late, and what is sent after it does not.
+            far.slow_down(secs(2));
+            turns::pause(Duration::from_millis(4000 + 250 * phase));
+            far.slow_down(Duration::ZERO);
+            close(1, log);
+            // Whatever was on its way has arrived.
+            turns::pause(secs(10));
+            let marks: Vec<_> = far.names().into_iter().filter(|n| n.contains("alive")).collect();
+            assert!(marks.is_empty(), "closed in phase {phase}: {marks:?}");
+        }
+    });
+}
+
 #[test]
 fn a_driver_that_slept_for_an_hour_is_fenced_before_it_says_anything() {
     run(|far| {

@@ -28,6 +28,10 @@ use crate::{
     },
 };
 
+/// Bounds on one renewal; between them it may take as long as there is until the next.
+const LEAST: Duration = Duration::from_secs(5);
+const MOST: Duration = Duration::from_secs(20);
+
 /// A mark that is renewed.
 #[derive(Debug)]
 pub(super) struct Mark {
@@ -36,6 +40,16 @@ pub(super) struct Mark {
     renewed: Mutex<Since>,
     /// Whether somebody removed it, and so has taken the log over, or may have.
     removed: AtomicBool,
+    renewal: Mutex<Renewal>,
+}
+
+/// What the task that renews a mark is at. It is ended only where it sleeps: a renewal that is on its way when the mark is
+/// deleted would arrive after that, and keep the next driver out until it is old.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Renewal {
+    Asleep,
+    OnItsWay,
+    Over,
 }
 
 impl Mark {
@@ -47,6 +61,16 @@ impl Mark {
     pub(super) fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
     }
+
+    /// Goes on to `next`, unless it is over. Gives what it was at.
+    fn go_on(&self, next: Renewal) -> Renewal {
+        let mut renewal = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *renewal;
+        if before != Renewal::Over {
+            *renewal = next;
+        }
+        before
+    }
 }
 
 /// A claim: a mark, and the task that renews it until this is dropped.
@@ -54,7 +78,7 @@ impl Mark {
 pub(super) struct Held {
     bucket: Arc<Bucket>,
     pub(super) mark: Arc<Mark>,
-    task: Task<()>,
+    task: Option<Task<()>>,
     /// Marks of those whose log this was: removed when it is ours.
     others: Vec<Path>,
 }
@@ -76,6 +100,7 @@ impl Held {
             path: path.clone(),
             renewed: Mutex::new(began),
             removed: AtomicBool::new(false),
+            renewal: Mutex::new(Renewal::Asleep),
         });
         let (theirs, store) = (mark.clone(), bucket.store.clone());
         let name = bucket.shown(&path);
@@ -83,6 +108,9 @@ impl Held {
             use object_store::{ObjectStoreExt, PutPayload};
             loop {
                 tasks::sleep(every).await;
+                if theirs.go_on(Renewal::OnItsWay) == Renewal::Over {
+                    return;
+                }
                 let began = Since::now();
                 if overdue.is_some_and(|limit| theirs.age() > limit) {
                     theirs.removed.store(true, Ordering::Release);
@@ -97,7 +125,7 @@ impl Held {
                     }
                     store.put(&theirs.path, PutPayload::from_bytes(text.clone())).await
                 };
-                match tasks::within(every.max(Duration::from_secs(5)), renewal).await {
+                match tasks::within(every.clamp(LEAST, MOST), renewal).await {
                     Some(Ok(_)) => *theirs.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began,
                     Some(Err(object_store::Error::NotFound { .. })) if overdue.is_none() => {
                         theirs.removed.store(true, Ordering::Release);
@@ -108,9 +136,12 @@ impl Held {
                     Some(Err(e)) => log::debug!("cannot renew {name}: {e}"),
                     None => log::debug!("cannot renew {name} in time"),
                 }
+                if theirs.go_on(Renewal::Asleep) == Renewal::Over {
+                    return;
+                }
             }
         })?;
-        Ok(Held { bucket: bucket.clone(), mark, task, others })
+        Ok(Held { bucket: bucket.clone(), mark, task: Some(task), others })
     }
 }
 
@@ -122,7 +153,16 @@ impl Claim for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = self.task.take() {
+            match self.mark.go_on(Renewal::Over) {
+                Renewal::OnItsWay => {
+                    if let Err(e) = task.wait() {
+                        log::error!("the task that renews {}: {e}", self.mark.path);
+                    }
+                }
+                _ => task.abort(),
+            }
+        }
         if self.mark.is_removed() {
             return;
         }
