@@ -7,7 +7,7 @@
 mod common;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     env, fs,
     path::Path,
     process::{Command, Output},
@@ -21,7 +21,8 @@ fn traced(name: &str, dir: &Path, way: &str, inject: &[&str]) -> Option<(Output,
     let trace = dir.join("trace");
     let mut command = Command::new("strace");
     command.args(["-f", "-y", "-qq", "-s", "0", "-o"]).arg(&trace);
-    command.args(["-e", "trace=fdatasync,fsync,pwrite64,pwritev,pwritev2,rename,renameat,renameat2"]);
+    command
+        .args(["-e", "trace=fdatasync,fsync,pwrite64,pwritev,pwritev2,rename,renameat,renameat2,fallocate"]);
     for rule in inject {
         command.args(["-e", rule]);
     }
@@ -108,6 +109,45 @@ fn a_failed_durable_write_is_followed_by_a_fresh_segment_and_never_by_another() 
     if common::ways().contains(&"dsync") {
         never_synced_again("dsync", "inject=pwritev2:error=EIO:when=12+9");
     }
+}
+
+/// What a quota does: the volume says that it has space, and gives none for a segment of the usual size. A small one may
+/// still have some; nobody waits for a clean before that was tried.
+#[test]
+fn a_volume_that_has_less_space_than_it_says_gets_a_small_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let every_other = "inject=fallocate:error=EDQUOT:when=1+2";
+    let Some((output, trace)) = traced("writes_through_failures", dir.path(), "fdatasync", &[every_other])
+    else {
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    // Of each thread: what it asked for last for a segment, and whether that was refused. A call that another thread's
+    // interrupts has its answer in a line of its own.
+    let mut asked: HashMap<&str, (u64, bool)> = HashMap::new();
+    let mut small = 0;
+    for line in trace.lines().filter(|l| l.contains("fallocate")) {
+        let thread = line.split_whitespace().next().unwrap_or_default();
+        if line.contains("fallocate(") {
+            let before = asked.remove(thread);
+            let segment = file(line).is_some_and(|f| f.ends_with(".tmp") && !f.ends_with("reserve.tmp"));
+            if !segment {
+                continue;
+            }
+            let size = line.split([',', ')', '<']).nth(4).and_then(|s| s.trim().parse().ok()).expect(line);
+            if let Some((before, true)) = before {
+                assert!(size < before, "asked for {size} after {before} were refused: {line}");
+                small += 1;
+            }
+            asked.insert(thread, (size, false));
+        }
+        if let Some(last) = asked.get_mut(thread) {
+            last.1 |= line.contains("(INJECTED)");
+        }
+    }
+    assert!(small > 0, "nothing was refused: {text}");
+    all_is_there(dir.path());
 }
 
 /// Every name is durable before anything rests on it: the directory is synced between the renaming of a segment and the
