@@ -291,6 +291,27 @@ fn mistakes_are_told_with_what_to_do() {
     log.close().unwrap();
     let full = tool(&["salvage", dir.to_str().unwrap(), dir.to_str().unwrap()]);
     assert!(full.status.code() == Some(2) && text(&full).contains("not empty"), "{}", text(&full));
+    let empty = tool(&["verify", base.path().to_str().unwrap()]);
+    assert!(
+        empty.status.code() == Some(2) && text(&empty).contains("it holds ferrowal.id"),
+        "{}",
+        text(&empty)
+    );
+    std::fs::remove_file(dir.join("ferrowal.id")).unwrap();
+    let nameless = tool(&["verify", dir.to_str().unwrap()]);
+    assert!(
+        nameless.status.code() == Some(2) && text(&nameless).contains("there are segments"),
+        "{}",
+        text(&nameless)
+    );
+    let file = base.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let file = tool(&["verify", file.to_str().unwrap()]);
+    assert!(
+        file.status.code() == Some(2) && text(&file).contains("is not a directory: name"),
+        "{}",
+        text(&file)
+    );
 }
 
 /// Only what shows records needs keys; and it says which one.
