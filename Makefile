@@ -9,6 +9,7 @@ help:
 	@echo 'make matrix  all Java tests on Spark 3.3, 3.4, 3.5, 4.0 and 4.1, and on JDK 25; the application in Python'
 	@echo 'make check-homes   the same promises in HDFS and real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
+	@echo 'make metrics-plots   three minutes of the metrics of a Spark application, and their charts for docs/metrics.md'
 	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
 	@echo 'make site    the documents as a site; make check-site follows its links'
 	@echo 'make packages   the jars for every platform, with what belongs to a release; make check-packages, check-reproducible'
@@ -229,6 +230,13 @@ bench-docs: bench-prepare
 	@$(BENCH) docs $(BENCH_ARGS)
 
 BENCH = java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/bench/launch.args
+# A Spark application with the plugin, three minutes of its metrics, and the charts of docs/metrics.md. METRICS_ARGS='--csv FILE'
+# draws what an earlier run left.
+.PHONY: metrics-plots
+metrics-plots: setup-tools
+	$(GRADLE) --quiet benchMetricsPrepare
+	@exec "$${JAVA_HOME:+$$JAVA_HOME/bin/}java" @build/bench/metrics.args metrics --charts docs/charts $(METRICS_ARGS)
+
 
 # The receivers' log in S3 and in HDFS, beside a bare PUT, a bare hsync, and Spark's own log in the same store: servers of this
 # machine, started here. Ten minutes, and 300 MB of libraries the first time. HOMES_ARGS='--rounds 3' makes it shorter.
