@@ -120,12 +120,13 @@ check-site: setup-homes
 packages: setup-homes
 	$(GRADLE) packages
 
-# The log's Rust tests on 64-bit ARM, under emulation, and on musl; its Java tests with the jars for x86_64 and ARM.
+# The log's Rust tests on 64-bit ARM, under emulation, and on musl; its Java tests with the jars for x86_64 and ARM; whether the
+# library for musl loads.
 .PHONY: check-packages
 check-packages: setup-homes
 	packaging/native --test linux-aarch_64
 	packaging/native --test linux_musl-x86_64
-	$(GRADLE) packageCheck-linux-x86_64 packageCheck-linux-aarch_64
+	$(GRADLE) packageCheck-linux-x86_64 packageCheck-linux-aarch_64 packageCheck-linux_musl-x86_64
 
 # Two builds in two directories give the same bytes.
 .PHONY: check-reproducible
@@ -229,7 +230,6 @@ soak-bench: bench-prepare
 bench-docs: bench-prepare
 	@$(BENCH) docs $(BENCH_ARGS)
 
-BENCH = java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/bench/launch.args
 # A Spark application with the plugin, three minutes of its metrics, and the charts of docs/metrics.md. METRICS_ARGS='--csv FILE'
 # draws what an earlier run left.
 .PHONY: metrics-plots
@@ -237,6 +237,7 @@ metrics-plots: setup-tools
 	$(GRADLE) --quiet benchMetricsPrepare
 	@exec "$${JAVA_HOME:+$$JAVA_HOME/bin/}java" @build/bench/metrics.args metrics --charts docs/charts $(METRICS_ARGS)
 
+BENCH = java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/bench/launch.args
 
 # The receivers' log in S3 and in HDFS, beside a bare PUT, a bare hsync, and Spark's own log in the same store: servers of this
 # machine, started here. Ten minutes, and 300 MB of libraries the first time. HOMES_ARGS='--rounds 3' makes it shorter.
