@@ -161,7 +161,8 @@ final class Charts {
     Path overTime(String file, String title, String y, boolean logY, List<Span> spans, Map<String, List<double[]>> points)
             throws IOException {
         XYChart chart = chart(title, "seconds", y, SMALL_WIDTH, SMALL_HEIGHT);
-        double[] values = points.values().stream().flatMap(List::stream).mapToDouble(point -> point[1]).filter(v -> v > 0).toArray();
+        double[] values = points.values().stream().flatMap(List::stream).mapToDouble(point -> point[1])
+            .filter(value -> value > 0).toArray();
         double highest = Arrays.stream(values).max().orElse(1);
         double last = points.values().stream().flatMap(List::stream).mapToDouble(point -> point[0]).max().orElse(1);
         // A little room above the lines, for the names of what happened.

@@ -66,9 +66,9 @@ final class MetricsBench implements Callable<Integer> {
         "(?m)^metrics_\\w*_driver_plugin_org_ferrowal_spark_FerrowalPlugin_receivers_(\\w+)_Value\\{[^}]*} (-?[0-9.E+-]+)$");
 
     /** The metrics that are kept, by their names in the page, after the time. */
-    private static final List<String> KEPT = List.of("records", "bytes", "groups", "marks", "failed", "retries", "barrier_busy_micros",
-        "barrier_busy_percent", "barrier_micros_p50", "barrier_micros_p99", "queue_wait_micros_p99", "segments_live",
-        "segments_spare", "cleaned_segments", "memory_held", "memory_used", "memory_limit");
+    private static final List<String> KEPT = List.of("records", "bytes", "groups", "marks", "failed", "retries",
+        "barrier_busy_micros", "barrier_busy_percent", "barrier_micros_p50", "barrier_micros_p99", "queue_wait_micros_p99",
+        "segments_live", "segments_spare", "cleaned_segments", "memory_held", "memory_used", "memory_limit");
 
     @Override
     public Integer call() throws Exception {
@@ -107,7 +107,8 @@ final class MetricsBench implements Callable<Integer> {
         Path directory = Files.createDirectory(work.resolve("app"));
         Path hurry = directory.resolve("hurry");
         int port = freePort();
-        Process app = new ProcessBuilder(command(directory, hurry, port)).redirectError(directory.resolve("log").toFile()).start();
+        Process app = new ProcessBuilder(command(directory, hurry, port)).redirectError(directory.resolve("log").toFile())
+            .start();
         try {
             awaitStart(app, directory.resolve("log"));
             HttpClient client = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(5)).build();
