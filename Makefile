@@ -190,10 +190,16 @@ miri:
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=16 cargo +nightly miri test --no-default-features --lib format::
 
 # The log's threads under ThreadSanitizer, the standard library with it: rustup component add rust-src --toolchain nightly.
+# First it must see a race that is there.
+TSAN = RUSTFLAGS=-Zsanitizer=thread cargo +nightly test --locked -Zbuild-std --target x86_64-unknown-linux-gnu \
+  --target-dir target/tsan --no-default-features
 .PHONY: tsan
 tsan:
-	RUSTFLAGS=-Zsanitizer=thread cargo +nightly test --locked -Zbuild-std --target x86_64-unknown-linux-gnu \
-	  --target-dir target/tsan --no-default-features --test concurrency --test log --test large --test lifecycle
+	$(TSAN) --no-run --test race --test concurrency --test log --test large --test lifecycle
+	if said=$$($(TSAN) --test race -- --ignored 2>&1); then seen=; else \
+	  seen=$$(echo "$$said" | grep -m 1 'ThreadSanitizer: data race' || { echo "$$said" >&2; exit 1; }); fi; \
+	[ -n "$$seen" ] || { echo 'make tsan: the race in tests/race.rs was not seen' >&2; exit 1; }
+	$(TSAN) --test concurrency --test log --test large --test lifecycle
 
 # HOME_KIND=s3, azure or hdfs: ferrowal's log is in such a store.
 # Started from here and not by Gradle, so that it has the terminal. DEMO_ARGS='--help' shows its flags.

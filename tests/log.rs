@@ -221,6 +221,11 @@ fn handles_that_cannot_be_are_refused_before_anything_is_allocated() {
     assert!(matches!(refused(&|h| h.offset = 7), Error::BadHandle(_)));
     assert!(matches!(refused(&|h| h.offset = i64::MAX as u64 - 7), Error::Corrupt { .. }));
     assert!(matches!(refused(&|h| h.length = i32::MAX as u32), Error::Corrupt { .. }));
+    // Of a newer version the frame's header is read first, if it can be there.
+    let newer = |offset| move |h: &mut RecordHandle| (h.version, h.offset) = (2, offset);
+    for offset in [i64::MAX as u64 - 7, i64::MAX as u64 - 4095, 1 << 40] {
+        assert!(matches!(refused(&newer(offset)), Error::Corrupt { .. }));
+    }
     assert!(matches!(refused(&|h| h.offset += 8), Error::Corrupt { .. }));
     assert!(matches!(refused(&|h| h.crc ^= 1), Error::Corrupt { .. }));
     assert!(matches!(refused(&|h| h.segment += 100), Error::Missing { .. }));

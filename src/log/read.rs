@@ -162,6 +162,7 @@ impl At<'_> {
         // a few forged bytes would have somebody allocate gigabytes.
         let mut head = [0; FRAME_HEADER];
         if self.handle.version > VERSION
+            && fits(0)
             && segment.read(self.handle.offset, &mut head)? == FRAME_HEADER
             && let Some(header) = FrameHeader::decode(&head).filter(|f| self.is_of(f) && fits(f.length))
         {

@@ -68,6 +68,8 @@ struct State {
     said: Mutex<Vec<(What, String)>>,
     held: Mutex<Vec<Arc<Job>>>,
     holding: Condvar,
+    /// Milliseconds by which the name node's clock is ahead.
+    ahead: AtomicI64,
     stop: AtomicBool,
 }
 
@@ -85,10 +87,6 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn refused(call: &Call, kind: io::ErrorKind) -> Error {
     Error::io(jobs::action(call.what), call.path.as_str(), io::Error::new(kind, "so says the script"))
-}
-
-fn millis() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 impl Cluster {
@@ -124,8 +122,13 @@ impl Cluster {
 
     /// The directory as another process would have it.
     pub(super) fn hadoop(&self, role: Role) -> HadoopHome {
+        self.hadoop_with(&self.options(role))
+    }
+
+    /// The same with other options.
+    pub(super) fn hadoop_with(&self, options: &Options) -> HadoopHome {
         match crate::location::Location::from(format!("hdfs://test/app{}", self.root)).place() {
-            Ok(crate::location::Place::Hadoop(remote)) => HadoopHome::new(remote, &self.options(role)),
+            Ok(crate::location::Place::Hadoop(remote)) => HadoopHome::new(remote, options),
             other => panic!("{other:?}"),
         }
     }
@@ -149,6 +152,11 @@ impl Cluster {
             assert!(!left.is_zero(), "{} calls are held back, not {count}", held.len());
             held = self.state.holding.wait_timeout(held, left).expect("no poison").0;
         }
+    }
+
+    /// So much time passes for the name node at once.
+    pub(super) fn pass(&self, time: Duration) {
+        self.state.ahead.fetch_add(time.as_millis() as i64, Ordering::AcqRel);
     }
 
     /// Carries out what was held back.
@@ -180,7 +188,7 @@ impl Cluster {
     pub(super) fn plant(&self, name: &str, bytes: &[u8]) {
         let mut files = locked(&self.state.files);
         let writer = Some(files.next());
-        files.make(&self.path(name), File { bytes: bytes.to_vec(), writer, changed: millis() });
+        files.make(&self.path(name), File { bytes: bytes.to_vec(), writer, changed: self.state.millis() });
     }
 
     pub(super) fn remove(&self, name: &str) -> bool {
@@ -204,6 +212,11 @@ impl Drop for Cluster {
 }
 
 impl State {
+    fn millis(&self) -> i64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        now + self.ahead.load(Ordering::Acquire)
+    }
+
     fn meet(&self, job: &Arc<Job>) {
         locked(&self.said).push((job.call.what, job.call.path.clone()));
         let then = {
@@ -221,7 +234,7 @@ impl State {
             Some(Then::Refuse) => drop(jobs::answer(job.id, Err(refused(&job.call, io::ErrorKind::Other)))),
             Some(Then::Lose) => drop(self.carry_out(job)),
             Some(Then::LoseEmpty) => {
-                locked(&self.files).make(&job.call.path, File { changed: millis(), ..File::default() });
+                locked(&self.files).make(&job.call.path, File { changed: self.millis(), ..File::default() });
             }
             Some(Then::Hold) => {
                 locked(&self.held).push(job.clone());
@@ -257,12 +270,12 @@ impl State {
                 }
                 let stream = files.next();
                 let writer = (call.what == What::Create).then_some(stream);
-                let made = File { bytes: call.bytes.clone(), writer, changed: millis() };
+                let made = File { bytes: call.bytes.clone(), writer, changed: self.millis() };
                 let file = files.make(&call.path, made);
                 if writer.is_some() {
                     files.streams.insert(stream, (file, 0));
                 }
-                answer.number = if writer.is_some() { stream } else { millis() };
+                answer.number = if writer.is_some() { stream } else { self.millis() };
             }
             What::Write => {
                 let file = files.streams.get(&call.file).map(|s| s.0);
@@ -316,7 +329,7 @@ impl State {
                 let file = files.files.get_mut(&number.ok_or_else(absent)?).ok_or_else(absent)?;
                 match call.what {
                     What::Time => {}
-                    What::Renew => file.changed = millis(),
+                    What::Renew => file.changed = self.millis(),
                     _ => file.writer = None,
                 }
                 if call.what == What::Seal {

@@ -152,6 +152,34 @@ fn a_renewal_that_lands_late_brings_no_mark_back() {
     }
 }
 
+/// One that was paused after it had listed a writer's files found them old once it went on, however new they were by then.
+#[test]
+fn a_collector_that_slept_takes_no_writer_for_gone_who_lives() {
+    let cluster = Cluster::start();
+    let which = Which::Receiver(Uuid::new_v4());
+    let claim = cluster.hadoop(Role::Receivers).claim(which, Duration::ZERO).unwrap();
+    let mut options = cluster.options(Role::Receivers);
+    options.store.set("ferrowal.test.patience", "20000");
+    let collector = cluster.hadoop_with(&options);
+    // It has listed them when it asks for the time.
+    cluster.script(&[What::Put], "clock-", 1, Then::Hold);
+    let gone = thread::scope(|scope| {
+        let asleep = scope.spawn(|| collector.claim_gone(which).unwrap().is_some());
+        cluster.await_held(1);
+        cluster.pass(Duration::from_secs(60));
+        let renewed = cluster.said(What::Renew).len();
+        until("the mark is renewed", || cluster.said(What::Renew).len() > renewed + 1);
+        cluster.land();
+        asleep.join().unwrap()
+    });
+    assert!(!gone, "its writer lives");
+    // Once it does not live any more it is gone.
+    cluster.script(&[What::Renew, What::Delete], "/alive", usize::MAX, Then::Refuse);
+    drop(claim);
+    cluster.pass(Duration::from_secs(60));
+    assert!(cluster.hadoop(Role::Receivers).claim_gone(which).unwrap().is_some());
+}
+
 #[test]
 fn a_mark_is_renewed_and_goes_with_its_claim() {
     let cluster = Cluster::start();

@@ -50,6 +50,7 @@ final class DocsBench implements Callable<Integer> {
     static {
         COMMANDS.put(GRID, List.of("--sizes", "1k,64k", "--threads", "1,8", "--rounds", "1", "--seconds", "0.2", "--no-syncs",
             "--logs", "ferrowal,filebased,channel"));
+        COMMANDS.put("parts", List.of("--sizes", "1k", "--threads", "1,8", "--rounds", "1", "--seconds", "0.2"));
         COMMANDS.put("sustained", List.of("--rounds", "1", "--seconds", "1", "--bytes", "100m"));
         COMMANDS.put("read", List.of("--rounds", "1", "--bytes", "100m", "--reads", "50"));
         COMMANDS.put("reopen", List.of("--rounds", "1", "--bytes", "200m"));

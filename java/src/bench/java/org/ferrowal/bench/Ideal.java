@@ -113,6 +113,11 @@ final class Ideal implements AutoCloseable {
         return way.joined() ? threads : (double) threads / way.depth();
     }
 
+    /** Records in one write of {@link #best}. */
+    double records() {
+        return records(best);
+    }
+
     /** The way that {@link #measure} uses. */
     Way best() {
         return best;

@@ -1,5 +1,6 @@
 package org.ferrowal.spark;
 
+import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -22,7 +23,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** Handles of any bytes: a location that could be, or an exception; and no location reads what is not its record. */
 class HostileHandleTest {
-    private static final long[] EXTREMES = {Long.MIN_VALUE, Long.MIN_VALUE + 1, -8, -1, 0, 1, 7, 8, 4096,
+    private static final long[] EXTREMES = {Long.MIN_VALUE, Long.MIN_VALUE + 1, -8, -1, 0, 1, 2, 7, 8, 4096,
         Integer.MAX_VALUE, 1L << 31, 1L << 32, Long.MAX_VALUE - 7, Long.MAX_VALUE};
 
     @TempDir
@@ -53,7 +54,11 @@ class HostileHandleTest {
     private static void tryToRead(Log log, RecordLocation real, ByteBuffer record, RecordLocation location) {
         try {
             ByteBuffer read = log.read(location);
-            assertTrue(location.equals(real), () -> location + " was read as " + real);
+            // A version is what the reader must understand, not where the record is: every release reads a plain record with
+            // a handle of each version that it knows.
+            RecordLocation same = new RecordLocation(location.logHigh(), location.logLow(), location.writerHigh(),
+                location.writerLow(), location.segment(), location.offset(), location.length(), location.crc(), real.version());
+            assertEquals(real, same);
             assertTrue(record.equals(read), "another record");
         } catch (LogException | IllegalArgumentException expected) {
             assertTrue(expected.getMessage() != null && !expected.getMessage().isEmpty());

@@ -44,9 +44,10 @@ class SparkKillsTest extends SparkApplications {
         for (int life = 0; life <= lives; life++) {
             Set<String> before = acknowledged();
             try (Child app = submit("local-cluster[2,2,1024]", confs, ARGUMENTS)) {
+                long submitted = System.currentTimeMillis();
                 app.await(line -> line.equals("started"), BOUND);
                 // All that earlier processes acknowledged, before anything of these.
-                app.await(line -> line.startsWith("batch ") && areProcessed(before), BOUND);
+                awaitProcessed(app, before, 0, submitted);
                 assertEachInOneBatch();
                 if (life == lives) {
                     finish(app, 0);
@@ -110,14 +111,6 @@ class SparkKillsTest extends SparkApplications {
                 changed.pollEvents();
                 changed.reset();
             }
-        }
-    }
-
-    private boolean areProcessed(Set<String> names) {
-        try {
-            return processed().keySet().containsAll(names);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
         }
     }
 
