@@ -92,7 +92,7 @@ final class MetricsBench implements Callable<Integer> {
 
     /** When what happens happens, in a run of so many seconds. */
     private static List<Charts.Span> spans(double seconds) {
-        double unit = Math.rint(seconds / 9);
+        double unit = Math.floor(seconds / 9);
         return List.of(new Charts.Span("burst", 2 * unit, 3 * unit), new Charts.Span("a neighbour writes", 6 * unit, 7 * unit));
     }
 
