@@ -4,7 +4,7 @@ GRADLE = gradle --console=plain
 
 .PHONY: help
 help:
-	@echo 'make demo    a Spark application, killed with -9 twice: without a log, with Spark'"'"'s, with ferrowal'
+	@echo 'make demo    a Spark application, killed with -9: without a log, with Spark'"'"'s, with ferrowal'
 	@echo 'make check   formatting, lints, all Rust and Java tests (Spark 3.5 and 4.1), the search for JNI warnings'
 	@echo 'make matrix  all Java tests on Spark 3.3, 3.4, 3.5, 4.0 and 4.1, and on JDK 25; the application in Python'
 	@echo 'make check-homes   the same promises in HDFS and real object stores, which it installs below build/ and starts'

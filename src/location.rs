@@ -91,13 +91,13 @@ impl Location {
                 return Err(Error::Config(format!("{other}: is not a home for a log: {KNOWN} are")));
             }
         };
+        if authority.is_empty() && canonical != "hdfs" {
+            return Err(Error::Config(format!("{uri} names no bucket: write {scheme}://bucket/my-app")));
+        }
         if parts.is_empty() {
             return Err(Error::Config(format!(
                 "{uri} names no directory: give each application one of its own, such as {scheme}://{authority}/my-app"
             )));
-        }
-        if authority.is_empty() && canonical != "hdfs" {
-            return Err(Error::Config(format!("{uri} names no bucket: write {scheme}://bucket/my-app")));
         }
         let remote = Remote { scheme: canonical.into(), authority: authority.into(), path: parts.join("/") };
         Ok(if canonical == "hdfs" { Place::Hadoop(remote) } else { Place::Object(remote) })

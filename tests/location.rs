@@ -42,6 +42,7 @@ fn what_is_no_home_is_refused_with_what_there_is() {
     );
     assert!(refused("s3a://bucket").contains("names no directory"));
     assert!(refused("s3a:///log").contains("names no bucket"));
+    assert!(refused("s3a://").contains("names no bucket: write s3a://bucket/my-app"));
     assert!(refused("s3a:bucket/log").contains("wants a URI such as s3a://bucket/my-app"));
     assert!(refused("s3a://bucket/a/../b").contains("not the name of a directory"));
     assert!(refused("file://elsewhere/log").contains("does not name a directory of this machine"));

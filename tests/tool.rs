@@ -291,6 +291,47 @@ fn mistakes_are_told_with_what_to_do() {
     log.close().unwrap();
     let full = tool(&["salvage", dir.to_str().unwrap(), dir.to_str().unwrap()]);
     assert!(full.status.code() == Some(2) && text(&full).contains("not empty"), "{}", text(&full));
+    let empty = tool(&["verify", base.path().to_str().unwrap()]);
+    assert!(
+        empty.status.code() == Some(2) && text(&empty).contains("it holds ferrowal.id"),
+        "{}",
+        text(&empty)
+    );
+    std::fs::remove_file(dir.join("ferrowal.id")).unwrap();
+    let nameless = tool(&["verify", dir.to_str().unwrap()]);
+    assert!(
+        nameless.status.code() == Some(2) && text(&nameless).contains("there are segments"),
+        "{}",
+        text(&nameless)
+    );
+    let file = base.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let file = tool(&["verify", file.to_str().unwrap()]);
+    assert!(
+        file.status.code() == Some(2) && text(&file).contains("is not a directory: name"),
+        "{}",
+        text(&file)
+    );
+}
+
+/// As `ferrowal verify … | head -3` does, with `pipefail`.
+#[test]
+fn a_reader_that_goes_does_not_hide_the_verdict() {
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("log");
+    let written = write_log(&dir, Role::Driver, &mut Random(7));
+    let code = |command: &str| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_ferrowal"));
+        tool.args([command, dir.to_str().unwrap()]).stdout(writer).stderr(Stdio::null());
+        tool.status().unwrap().code()
+    };
+    assert_eq!((code("verify"), code("dump")), (Some(0), Some(0)));
+    let handle = written[3].0;
+    let file = fs::File::options().write(true).open(segment_file(&dir, Role::Driver, &handle)).unwrap();
+    file.write_all_at(&[0xee; 8], handle.offset + 32).unwrap();
+    assert_eq!(code("verify"), Some(1));
 }
 
 /// Only what shows records needs keys; and it says which one.

@@ -226,7 +226,9 @@ pub(crate) fn code(args: impl IntoIterator<Item = OsString>, readable: Readable<
             return if e.use_stderr() { FAILED } else { WELL };
         }
     };
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    // Whoever reads the first lines only wants the verdict on all of it.
+    let judges = matches!(cli.command, Command::Inspect(_) | Command::Verify(_));
+    let mut out = io::BufWriter::new(Out { out: io::stdout().lock(), judges, closed: false });
     let result = match cli.command {
         Command::Inspect(c) => c.run(&mut out),
         Command::Dump(c) => c.run(&mut out, readable),
@@ -243,6 +245,38 @@ pub(crate) fn code(args: impl IntoIterator<Item = OsString>, readable: Readable<
         Err(Failure::Out(e)) => failed(&format!("cannot write the result: {e}")),
         Err(Failure::Log(e)) => failed(&e.to_string()),
         Err(Failure::Say(text)) => failed(&text),
+    }
+}
+
+/// Standard output. A command that judges goes on without it where its reader has gone.
+struct Out<W> {
+    out: W,
+    judges: bool,
+    closed: bool,
+}
+
+impl<W: Write> Out<W> {
+    fn unless_closed<T>(&mut self, gone: T, write: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        if self.closed {
+            return Ok(gone);
+        }
+        match write(&mut self.out) {
+            Err(e) if self.judges && e.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(gone)
+            }
+            result => result,
+        }
+    }
+}
+
+impl<W: Write> Write for Out<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_closed(bytes.len(), |out| out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_closed((), Write::flush)
     }
 }
 

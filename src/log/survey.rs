@@ -39,6 +39,19 @@ pub(crate) struct Part {
     pub(crate) live: bool,
 }
 
+/// Why there is no uuid: another directory, or a log whose `ferrowal.id` is gone.
+fn no_log(home: &dyn Home) -> Result<Error> {
+    let anything = !home.writers()?.is_empty() || !home.storage(Which::Driver).list()?.is_empty();
+    Ok(if anything {
+        super::shared::no_id(home)
+    } else {
+        Error::Missing {
+            what: format!("a log in {}", home.place()),
+            hint: "name the directory that spark.ferrowal.dir names: it holds ferrowal.id".into(),
+        }
+    })
+}
+
 /// Looks at the writers that are `wanted`: the driver's log first, then the receivers' in the order of their first
 /// segments. With `deep`, every group of every segment is checked.
 ///
@@ -51,10 +64,9 @@ pub(crate) fn survey(
     keys: &KeyRing,
     wrap: &Wrap<'_>,
 ) -> Result<Survey> {
-    let log = home.log_id()?.ok_or_else(|| Error::Missing {
-        what: format!("a log in {}", home.place()),
-        hint: "name the directory that spark.ferrowal.dir names: it holds ferrowal.id".into(),
-    })?;
+    let Some(log) = home.log_id()? else {
+        return Err(no_log(home)?);
+    };
     let mut writers = home.writers()?;
     writers.sort_unstable();
     let all = std::iter::once(Which::Driver).chain(writers.into_iter().map(Which::Receiver));

@@ -213,7 +213,8 @@ impl Drop for Cluster {
 
 impl State {
     fn millis(&self) -> i64 {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        let now =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
         now + self.ahead.load(Ordering::Acquire)
     }
 

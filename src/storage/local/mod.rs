@@ -111,14 +111,20 @@ impl LocalHome {
         }
     }
 
+    fn no_directory(&self) -> Error {
+        Error::Config(format!("{} is not a directory: name a directory for the log", self.dir.display()))
+    }
+
+    /// A small file of the log's directory; what is in the directory's place is named for what it is.
+    fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        fs::read_small(path).map_err(|e| if self.dir.is_file() { self.no_directory() } else { e })
+    }
+
     /// The directory itself, or the parent in which it will be made.
     fn nearest(&self) -> Result<&Path> {
         match std::fs::metadata(&self.dir) {
             Ok(m) if m.is_dir() => Ok(&self.dir),
-            Ok(_) => Err(Error::Config(format!(
-                "{} is not a directory: name a directory for the log",
-                self.dir.display()
-            ))),
+            Ok(_) => Err(self.no_directory()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => match self.dir.parent() {
                 Some(parent) if parent.is_dir() => Ok(parent),
                 _ => Err(Error::Config(format!(
@@ -143,7 +149,7 @@ impl LocalHome {
 
     fn read_id(&self) -> Result<Option<Uuid>> {
         let path = self.dir.join(ID);
-        let Some(bytes) = fs::read_small(&path)? else { return Ok(None) };
+        let Some(bytes) = self.read_small(&path)? else { return Ok(None) };
         let parsed = std::str::from_utf8(&bytes).ok().and_then(|text| Uuid::parse_str(text.trim()).ok());
         parsed.map(Some).ok_or_else(|| Error::Missing {
             what: format!("a readable uuid in {}", path.display()),
@@ -195,7 +201,7 @@ impl Home for LocalHome {
     }
 
     fn small_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        fs::read_small(&self.dir.join(name))
+        self.read_small(&self.dir.join(name))
     }
 
     fn writers(&self) -> Result<Vec<Uuid>> {

@@ -156,8 +156,8 @@ impl Drop for Held {
         if let Some(task) = self.task.take() {
             match self.mark.go_on(Renewal::Over) {
                 Renewal::OnItsWay => {
-                    if let Err(e) = task.wait() {
-                        log::error!("the task that renews {}: {e}", self.mark.path);
+                    if task.wait().is_err() {
+                        log::error!("the thread that renews {} panicked", self.mark.path);
                     }
                 }
                 _ => task.abort(),

@@ -142,8 +142,9 @@ final class GrowthBench implements Callable<Integer> {
         try {
             for (int wanted : segments) {
                 Workspace.progress("growth: " + wanted + " segments");
-                while (live(directory) < wanted) {
-                    for (int i = 0; i < Math.max(4 * (wanted - live(directory)) / 2, 1); i++) {
+                // Four of these records fill a segment. To count takes a walk over all of them.
+                for (int missing = wanted - live(directory); missing > 0; missing = wanted - live(directory)) {
+                    for (int i = 0; i < 2 * missing; i++) {
                         log.write(ByteBuffer.wrap(filling), 1000);
                     }
                 }
