@@ -9,6 +9,7 @@ help:
 	@echo 'make matrix  all Java tests on Spark 3.3, 3.4, 3.5, 4.0 and 4.1, and on JDK 25; the application in Python'
 	@echo 'make check-homes   the same promises in HDFS and real object stores, which it installs below build/ and starts'
 	@echo 'make bench   ferrowal beside what the device itself does, and beside other logs: hours; QUICK=1: three minutes'
+	@echo 'make metrics-plots   three minutes of the metrics of a Spark application, and their charts for docs/metrics.md'
 	@echo 'make example NAME=jms   a streaming application on such a source (jms, mqtt, socket, custom)'
 	@echo 'make site    the documents as a site; make check-site follows its links'
 	@echo 'make packages   the jars for every platform, with what belongs to a release; make check-packages, check-reproducible'
@@ -119,12 +120,13 @@ check-site: setup-homes
 packages: setup-homes
 	$(GRADLE) packages
 
-# The log's Rust tests on 64-bit ARM, under emulation, and on musl; its Java tests with the jars for x86_64 and ARM.
+# The log's Rust tests on 64-bit ARM, under emulation, and on musl; its Java tests with the jars for x86_64 and ARM; whether the
+# library for musl loads.
 .PHONY: check-packages
 check-packages: setup-homes
 	packaging/native --test linux-aarch_64
 	packaging/native --test linux_musl-x86_64
-	$(GRADLE) packageCheck-linux-x86_64 packageCheck-linux-aarch_64
+	$(GRADLE) packageCheck-linux-x86_64 packageCheck-linux-aarch_64 packageCheck-linux_musl-x86_64
 
 # Two builds in two directories give the same bytes.
 .PHONY: check-reproducible
@@ -233,6 +235,13 @@ soak-bench: bench-prepare
 .PHONY: bench-docs
 bench-docs: bench-prepare
 	@$(BENCH) docs $(BENCH_ARGS)
+
+# A Spark application with the plugin, three minutes of its metrics, and the charts of docs/metrics.md. METRICS_ARGS='--csv FILE'
+# draws what an earlier run left.
+.PHONY: metrics-plots
+metrics-plots: setup-tools
+	$(GRADLE) --quiet benchMetricsPrepare
+	@exec "$${JAVA_HOME:+$$JAVA_HOME/bin/}java" @build/bench/metrics.args metrics --charts docs/charts $(METRICS_ARGS)
 
 BENCH = java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; exec "$$java" @build/bench/launch.args
 

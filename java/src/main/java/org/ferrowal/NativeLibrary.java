@@ -184,7 +184,8 @@ final class NativeLibrary {
     private static String platform() {
         String os = System.getProperty("os.name", "").toLowerCase(Locale.ROOT);
         String arch = System.getProperty("os.arch", "").toLowerCase(Locale.ROOT);
-        String system = os.startsWith("linux") ? (onMusl() ? "linux_musl" : "linux") : os.startsWith("mac") ? "osx" : os.replaceAll("[^a-z0-9]", "");
+        String system = os.startsWith("linux") ? (onMusl() ? "linux_musl" : "linux")
+            : os.startsWith("mac") ? "osx" : os.replaceAll("[^a-z0-9]", "");
         String processor = arch.equals("amd64") || arch.equals("x86_64") ? "x86_64"
             : arch.equals("aarch64") || arch.equals("arm64") ? "aarch_64" : arch;
         return system + "-" + processor;
@@ -193,11 +194,20 @@ final class NativeLibrary {
     /** Whether this JVM's C library is musl (Alpine): a library for the other one cannot be loaded. */
     private static boolean onMusl() {
         try (Stream<String> maps = Files.lines(Paths.get("/proc/self/maps"), StandardCharsets.ISO_8859_1)) {
-            return maps.anyMatch(line -> line.contains("/ld-musl-"));
+            return isMusl(maps);
         } catch (IOException | UncheckedIOException e) {
             // Where that cannot be read it is most likely the other one; the system's loader says so if not.
             return false;
         }
+    }
+
+    /**
+     * Whether what a process has mapped (/proc/PID/maps) has musl in it. Its C library and its loader are one file: Alpine has
+     * it as ld-musl-PROCESSOR.so.1, others (Debian, Void) as libc.so, to which that name is a link, and maps have no links.
+     * glibc's is libc.so.6, or libc-VERSION.so in old ones.
+     */
+    static boolean isMusl(Stream<String> maps) {
+        return maps.anyMatch(line -> line.contains("/ld-musl-") || line.endsWith("/libc.so"));
     }
 
     private static void delete(Path path) {

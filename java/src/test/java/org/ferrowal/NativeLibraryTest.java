@@ -1,6 +1,7 @@
 package org.ferrowal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
@@ -99,6 +100,18 @@ class NativeLibraryTest {
         assertEquals("ferrowal's jar holds no native library for linux-riscv64"
             + " (/META-INF/native/linux-riscv64/libferrowal.so); tried java.library.path first: build one there with"
             + " \"gradle jar\", or name one with -Dferrowal.native.path", failure("-Dos.arch=riscv64"));
+    }
+
+    @Test
+    void muslIsKnownByWhateverNameADistributionGivesIt() {
+        String mapped = "7fee85222000-7fee85224000 rw-p 001d3000 fe:00 326269                     ";
+        for (String musl : List.of("/lib/ld-musl-x86_64.so.1", "/usr/lib/x86_64-linux-musl/libc.so", "/usr/lib/libc.so")) {
+            assertTrue(NativeLibrary.isMusl(Stream.of(mapped + "/usr/bin/java", mapped + musl)), musl);
+        }
+        for (String glibc : List.of("/usr/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib64/libc-2.17.so",
+            "/usr/lib64/ld-linux-x86-64.so.2")) {
+            assertFalse(NativeLibrary.isMusl(Stream.of(mapped + "/usr/bin/java", mapped + glibc)), glibc);
+        }
     }
 
     @Test

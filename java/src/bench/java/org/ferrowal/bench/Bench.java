@@ -13,7 +13,8 @@ import picocli.CommandLine.Option;
 @Command(name = "bench", sortOptions = false, usageHelpWidth = 110,
     description = "Measures ferrowal beside what the device itself does and beside other logs. Without a command: append.",
     subcommands = {AppendBench.class, PartsBench.class, SustainedBench.class, ReadBench.class, ReopenBench.class, CleanBench.class,
-        CodecsBench.class, JniBench.class, SparkBench.class, HomesBench.class, GrowthBench.class, SoakBench.class, DocsBench.class})
+        CodecsBench.class, JniBench.class, SparkBench.class, HomesBench.class, GrowthBench.class, SoakBench.class,
+        MetricsBench.class, DocsBench.class})
 public final class Bench {
     @Option(names = {"-h", "--help"}, usageHelp = true, description = "Shows this.")
     private boolean help;

@@ -8,6 +8,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -22,6 +23,8 @@ import de.erichseifert.vectorgraphics2d.svg.SVGProcessor;
 import de.erichseifert.vectorgraphics2d.util.PageSize;
 import org.HdrHistogram.Histogram;
 import org.ferrowal.bench.rows.Contender;
+import org.knowm.xchart.AnnotationLine;
+import org.knowm.xchart.AnnotationText;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYChartBuilder;
 import org.knowm.xchart.XYSeries;
@@ -35,8 +38,12 @@ import org.knowm.xchart.style.markers.SeriesMarkers;
 final class Charts {
     private static final int WIDTH = 960;
     private static final int HEIGHT = 520;
+    private static final int SMALL_WIDTH = 720;
+    private static final int SMALL_HEIGHT = 320;
+    private static final int WIDE_TICKS = 70;
     private static final Color INK = new Color(0x22, 0x22, 0x22);
     private static final Color GRID = new Color(0xD9, 0xDD, 0xE2);
+    private static final Color SPAN = new Color(0x8A, 0x93, 0x9E);
     private static final Pattern DECIMALS = Pattern.compile("(\\d+\\.\\d{2})\\d+");
     private static final String IDEAL = "the ideal";
     /** By a row's place in the list of all rows, so that a row has the same colour in every chart. */
@@ -142,6 +149,46 @@ final class Charts {
         return write(chart, file);
     }
 
+    /** Something that went on between two times, in seconds. */
+    record Span(String name, double from, double to) {
+    }
+
+    /**
+     * A smaller chart of what went on over time, in seconds, with what happened meanwhile between upright lines.
+     *
+     * @param points seconds and value of each line, by its name
+     */
+    Path overTime(String file, String title, String y, boolean logY, List<Span> spans, Map<String, List<double[]>> points)
+            throws IOException {
+        XYChart chart = chart(title, "seconds", y, SMALL_WIDTH, SMALL_HEIGHT);
+        double[] values = points.values().stream().flatMap(List::stream).mapToDouble(point -> point[1])
+            .filter(value -> value > 0).toArray();
+        double highest = Arrays.stream(values).max().orElse(1);
+        double last = points.values().stream().flatMap(List::stream).mapToDouble(point -> point[0]).max().orElse(1);
+        // A little room above the lines, for the names of what happened.
+        double top = highest * 1.2;
+        double least = 0;
+        if (logY) {
+            // Whole decades: only these have figures at the axis.
+            top = Math.pow(10, Math.ceil(Math.log10(highest)));
+            least = Math.pow(10, Math.floor(Math.log10(Arrays.stream(values).min().orElse(1))));
+        }
+        chart.getStyler().setYAxisLogarithmic(logY).setYAxisMin(least).setYAxisMax(top).setXAxisMin(0.0).setXAxisMax(last)
+            .setXAxisTickMarkSpacingHint(WIDE_TICKS).setLegendPosition(Styler.LegendPosition.OutsideS)
+            .setLegendLayout(Styler.LegendLayout.Horizontal).setLegendVisible(points.size() > 1)
+            .setAnnotationLineColor(SPAN).setAnnotationTextFontColor(INK);
+        double above = logY ? top / Math.pow(top / least, 0.05) : top * 0.95;
+        for (Span span : spans) {
+            chart.addAnnotation(new AnnotationLine(span.from, true, false));
+            chart.addAnnotation(new AnnotationLine(span.to, true, false));
+            chart.addAnnotation(new AnnotationText(span.name, (span.from + span.to) / 2, above, false));
+        }
+        List<Line> lines = new ArrayList<>();
+        points.forEach((name, all) -> lines.add(new Line(name, COLORS[2 * lines.size() % COLORS.length], true, 2f, all)));
+        lines(chart, lines);
+        return write(chart, file);
+    }
+
     private static Map<Integer, List<Cell>> by(List<Cell> cells, Function<Cell, Integer> key) {
         return cells.stream().collect(Collectors.groupingBy(key, LinkedHashMap::new, Collectors.toList()));
     }
@@ -171,7 +218,11 @@ final class Charts {
     }
 
     private static XYChart chart(String title, String x, String y) {
-        XYChart chart = new XYChartBuilder().width(WIDTH).height(HEIGHT).title(title).xAxisTitle(x).yAxisTitle(y).build();
+        return chart(title, x, y, WIDTH, HEIGHT);
+    }
+
+    private static XYChart chart(String title, String x, String y, int width, int height) {
+        XYChart chart = new XYChartBuilder().width(width).height(height).title(title).xAxisTitle(x).yAxisTitle(y).build();
         Styler styler = chart.getStyler();
         styler.setChartBackgroundColor(Color.WHITE).setChartFontColor(INK).setPlotBackgroundColor(Color.WHITE)
             .setLegendBackgroundColor(Color.WHITE).setLegendPosition(Styler.LegendPosition.OutsideE);
@@ -202,9 +253,9 @@ final class Charts {
     private Path write(XYChart chart, String name) throws IOException {
         Path svg = directory.resolve(name + ".svg");
         VectorGraphics2D graphics = new VectorGraphics2D();
-        chart.paint(graphics, WIDTH, HEIGHT);
+        chart.paint(graphics, chart.getWidth(), chart.getHeight());
         ByteArrayOutputStream out = new ByteArrayOutputStream();
-        new SVGProcessor().getDocument(graphics.getCommands(), new PageSize(WIDTH, HEIGHT)).writeTo(out);
+        new SVGProcessor().getDocument(graphics.getCommands(), new PageSize(chart.getWidth(), chart.getHeight())).writeTo(out);
         // Text is drawn as outlines, to seven decimals of a pixel: without most of them the files are half as long.
         Files.writeString(svg, DECIMALS.matcher(out.toString(StandardCharsets.UTF_8)).replaceAll("$1"));
         return svg;
