@@ -9,15 +9,36 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use common::{options, record, segment_file};
 use ferrowal::{Error, Log, RecordHandle, Recovery, Role};
 use serde_json::Value;
 
+/// Starts a program. Until it is one it has, as a copy of this process, the locks of all logs that are open here: a test
+/// that closed its log, and starts the tool, waits for whoever is on the way.
+fn spawn(command: &mut Command) -> Child {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().unwrap()
+}
+
+fn output(command: &mut Command) -> Output {
+    spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))
+        .wait_with_output()
+        .unwrap()
+}
+
+fn ferrowal(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ferrowal"));
+    command.args(args);
+    command
+}
+
 fn tool(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ferrowal")).args(args).output().unwrap()
+    output(&mut ferrowal(args))
 }
 
 fn text(output: &Output) -> String {
@@ -225,11 +246,7 @@ fn tail_goes_on_with_what_comes() {
     let dir = base.path().join("log");
     let log = Log::open(options(&dir, Role::Driver)).unwrap();
     log.append(b"the first", 1).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ferrowal"))
-        .args(["tail", "-f", dir.to_str().unwrap()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = spawn(ferrowal(&["tail", "-f", dir.to_str().unwrap()]).stdout(Stdio::piped()));
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.next().unwrap().unwrap().contains("the first"));
     for i in 0..30 {
@@ -323,9 +340,8 @@ fn a_reader_that_goes_does_not_hide_the_verdict() {
     let code = |command: &str| {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut tool = Command::new(env!("CARGO_BIN_EXE_ferrowal"));
-        tool.args([command, dir.to_str().unwrap()]).stdout(writer).stderr(Stdio::null());
-        tool.status().unwrap().code()
+        let mut tool = ferrowal(&[command, dir.to_str().unwrap()]);
+        spawn(tool.stdout(writer).stderr(Stdio::null())).wait().unwrap().code()
     };
     assert_eq!((code("verify"), code("dump")), (Some(0), Some(0)));
     let handle = written[3].0;
@@ -375,11 +391,7 @@ fn an_encrypted_log_is_checked_and_copied_without_its_key_and_shown_with_it() {
     }
     let whole = tool(&["verify", c, "--key-file", k]);
     assert_eq!(whole.status.code(), Some(0), "{}", text(&whole));
-    let by_environment = Command::new(env!("CARGO_BIN_EXE_ferrowal"))
-        .args(["dump", c])
-        .env("FERROWAL_KEYS", digits)
-        .output()
-        .unwrap();
+    let by_environment = tool_with(digits, &["dump", c]);
     assert_eq!(shown(&by_environment), 2);
     // Handles find their records in the copy.
     opts.dir = copy.into();
@@ -398,7 +410,7 @@ const TWO_KEYS: [&str; 2] = [
 /// The tool with these keys in its environment.
 #[cfg(all(feature = "compression", feature = "encryption"))]
 fn tool_with(keys: &str, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ferrowal")).args(args).env("FERROWAL_KEYS", keys).output().unwrap()
+    output(ferrowal(args).env("FERROWAL_KEYS", keys))
 }
 
 /// A driver's log: three records with the first of [`TWO_KEYS`], two with the second. With their ids.
