@@ -68,8 +68,10 @@ check-spark-s3: setup-homes
 .PHONY: check-hdfs
 check-hdfs: setup-tools
 	$(GRADLE) --quiet hdfsServers
-	tests/homes/with-store hdfs sh -c '$(GRADLE) sparkTest35 -Ptests=".*HdfsTest" \
-	  -Pstore="$$FERROWAL_TEST_STORE" -Phdfs="$$FERROWAL_TEST_HDFS"'
+	for tests in HdfsTest HdfsSyncTest; do \
+	  TESTS=$$tests tests/homes/with-store hdfs sh -c '$(GRADLE) sparkTest35 -Ptests=".*$$TESTS" \
+	    -Pstore="$$FERROWAL_TEST_STORE" -Phdfs="$$FERROWAL_TEST_HDFS"' || exit 1; \
+	done
 
 # The simulator's bugs are in no library that is released: the module with their switch is found in one that is built with
 # it, and not in one that is built without.
