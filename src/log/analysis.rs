@@ -415,7 +415,7 @@ fn in_parallel<T: Send>(segments: &[Listed], work: impl Fn(&Listed) -> Result<T>
 }
 
 /// A simulation is one thread, so that one seed decides everything.
-fn is_simulated() -> bool {
+pub(super) fn is_simulated() -> bool {
     #[cfg(any(test, feature = "simulation"))]
     return crate::planted::simulated_clock().is_some();
     #[cfg(not(any(test, feature = "simulation")))]

@@ -7,11 +7,12 @@
 //! | `writer/` | groups on their way to the device: a state machine and the threads around it |
 //! | `analysis` | what a writer's segments hold: kept, void, torn, corrupt |
 //! | `recover` | opening for writing: policy, quarantine, sealing what was left open |
-//! | `scan`, `read`, `walk` | reading in order, reading by handle, going through a segment |
+//! | `scan`, `ahead`, `read`, `walk` | reading in order, fetching ahead, reading by handle, going through a segment |
 //! | `survey`, `salvage` | a whole log, for tools: looking at it, and copying what is good |
 //! | `threshold`, `collect` | what may be dropped, and cleaning for dead writers |
 //! | `summary` | a line now and then about what the log did |
 
+mod ahead;
 mod analysis;
 mod collect;
 #[cfg(test)]

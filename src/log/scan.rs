@@ -9,9 +9,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    analysis::{Analysis, Scope, SegmentState, analyse},
+    ahead::Ahead,
+    analysis::{Analysis, Scope, SegmentState, analyse, is_simulated},
     recover::summarize,
-    walk::{Found, Frame, Frames, GroupAt, Walk},
+    walk::{AHEAD, Found, Frame, Frames, GroupAt, Walk},
 };
 use crate::{
     codec::KeyRing,
@@ -59,6 +60,8 @@ pub(crate) fn began(storage: &dyn Storage) -> Result<u64> {
 pub struct Scan {
     sources: VecDeque<Source>,
     current: Option<Writer>,
+    /// Who fetches what is read next; in a simulation nobody, so that one seed decides everything.
+    ahead: Option<Arc<Ahead>>,
     policy: Recovery,
     skipped: u64,
     records: u64,
@@ -78,6 +81,9 @@ struct Writer {
     source: Source,
     analysis: Analysis,
     pending: VecDeque<SegmentState>,
+    ahead: Option<Arc<Ahead>>,
+    /// The next segment, as soon as its first bytes are being fetched.
+    begun: Option<u64>,
     segment: Option<(SegmentState, Walk)>,
     group: Option<(GroupAt, Frames)>,
     expected: Option<u64>,
@@ -90,7 +96,8 @@ struct Writer {
 
 impl Scan {
     pub(crate) fn new(sources: Vec<Source>, policy: Recovery) -> Scan {
-        Scan { sources: sources.into(), current: None, policy, skipped: 0, records: 0 }
+        let ahead = (!is_simulated()).then(Arc::default);
+        Scan { sources: sources.into(), current: None, ahead, policy, skipped: 0, records: 0 }
     }
 
     /// Damaged places that were skipped so far (only under [`Recovery::Salvage`]).
@@ -102,7 +109,7 @@ impl Scan {
         loop {
             let Some(writer) = &mut self.current else {
                 let Some(source) = self.sources.pop_front() else { return Ok(None) };
-                self.current = Writer::open(source)?;
+                self.current = Writer::open(source, self.ahead.clone())?;
                 continue;
             };
             match writer.advance()? {
@@ -131,6 +138,7 @@ impl Iterator for Scan {
         if !matches!(next, Ok(Some(_))) {
             self.sources.clear();
             self.current = None;
+            self.ahead = None;
         }
         next.transpose()
     }
@@ -142,7 +150,7 @@ enum Item {
 }
 
 impl Writer {
-    fn open(source: Source) -> Result<Option<Writer>> {
+    fn open(source: Source, ahead: Option<Arc<Ahead>>) -> Result<Option<Writer>> {
         let started = Instant::now();
         let mut analysis = analyse(source.storage.as_ref(), source.scope)?;
         if analysis.segments.is_empty() && analysis.newest == 0 {
@@ -173,6 +181,8 @@ impl Writer {
             source,
             analysis,
             pending,
+            ahead,
+            begun: None,
             segment: None,
             group: None,
             expected,
@@ -211,7 +221,11 @@ impl Writer {
             match self.source.storage.open(state.listed.id) {
                 Ok(reader) => {
                     let walk = Walk::new(reader, state.place, state.block, false)?;
-                    let walk = walk.until(state.groups_end());
+                    let mut walk = walk.until(state.groups_end());
+                    if let Some(ahead) = &self.ahead {
+                        let begun = self.begun.take() == Some(state.listed.id);
+                        walk = walk.with(ahead, if begun { AHEAD } else { 0 });
+                    }
                     self.segment = Some((state, walk));
                 }
                 // Prepared and never written to: its writer was closed meanwhile.
@@ -287,7 +301,25 @@ impl Writer {
         Ok(None)
     }
 
+    /// Goes on fetching with the next segment where nothing more of this one is to be fetched, so that the device does not
+    /// wait for the end of each.
+    fn begin_next(&mut self) {
+        let (Some(ahead), Some(next)) = (&self.ahead, self.pending.front()) else { return };
+        let id = next.listed.id;
+        if self.begun == Some(id) || !self.segment.as_ref().is_some_and(|(_, walk)| walk.is_all_fetched()) {
+            return;
+        }
+        self.begun = Some(id);
+        // Whatever is wrong with it is met in its turn.
+        if let Ok(reader) = self.source.storage.open(id)
+            && let Ok(size) = reader.size()
+        {
+            ahead.fetch(&reader, 0, AHEAD.min(size).min(next.groups_end()));
+        }
+    }
+
     fn next_in_segment(&mut self) -> Result<Option<Item>> {
+        self.begin_next();
         let Some((state, walk)) = &mut self.segment else { return Ok(None) };
         let limit = state.void_from.min(self.analysis.end);
         while let Some(found) = walk.next()? {

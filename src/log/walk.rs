@@ -5,6 +5,7 @@ use std::{ops::Range, sync::Arc};
 use bytes::Bytes;
 use crc32fast::Hasher;
 
+use super::ahead::Ahead;
 use crate::{
     codec::{KeyRing, admit, decode},
     error::{Error, Result},
@@ -17,9 +18,9 @@ use crate::{
 
 /// Bytes read at once.
 const WINDOW: usize = 1 << 20;
-/// Bytes that storage is told to fetch ahead of what is read, so that the device has several large reads to do while
-/// checksums are taken here.
-const AHEAD: u64 = 8 << 20;
+/// Bytes that are fetched ahead of what is read, so that the device has several large reads to do while checksums are
+/// taken here.
+pub(super) const AHEAD: u64 = 16 << 20;
 
 /// Buffered reading of one segment.
 #[derive(Debug)]
@@ -27,13 +28,15 @@ pub(crate) struct Window {
     pub(crate) reader: Arc<dyn SegmentRead>,
     buffer: Vec<u8>,
     start: u64,
-    /// What is read in order, and how much of it storage was told of.
+    /// What is read in order, without what is already being fetched.
     ahead: Range<u64>,
+    /// Who fetches it; without, it is this thread that asks storage for it.
+    fetcher: Option<Arc<Ahead>>,
 }
 
 impl Window {
     pub(crate) fn new(reader: Arc<dyn SegmentRead>) -> Window {
-        Window { reader, buffer: Vec::new(), start: 0, ahead: 0..0 }
+        Window { reader, buffer: Vec::new(), start: 0, ahead: 0..0, fetcher: None }
     }
 
     /// The same for a segment that is read in order, up to `end`.
@@ -41,12 +44,15 @@ impl Window {
         Window { ahead: 0..end, ..Window::new(reader) }
     }
 
-    /// Keeps storage busy with what comes behind `offset`, in pieces of no less than half of what it is told at most.
+    /// Keeps storage busy with what comes behind `offset`, in pieces of no less than a quarter of what is fetched at most.
     fn look_ahead(&mut self, offset: u64) {
         let until = (offset + AHEAD).min(self.ahead.end);
         let from = self.ahead.start.max(offset);
-        if from < until && (until - from >= AHEAD / 2 || until == self.ahead.end) {
-            self.reader.expect(from, until - from);
+        if from < until && (until - from >= AHEAD / 4 || until == self.ahead.end) {
+            match &self.fetcher {
+                Some(ahead) => ahead.fetch(&self.reader, from, until - from),
+                None => self.reader.expect(from, until - from),
+            }
             self.ahead.start = until;
         }
     }
@@ -153,6 +159,18 @@ impl Walk {
         self.size = self.size.min(end);
         self.window.ahead.end = self.size;
         self
+    }
+
+    /// Has `fetcher` fetch what comes next, but for the first `already` bytes: those it has, or is at.
+    pub(crate) fn with(mut self, fetcher: &Arc<Ahead>, already: u64) -> Walk {
+        self.window.fetcher = Some(Arc::clone(fetcher));
+        self.window.ahead.start = already.min(self.window.ahead.end);
+        self
+    }
+
+    /// Whether all of it that is read in order is fetched, or being fetched.
+    pub(crate) fn is_all_fetched(&self) -> bool {
+        self.window.ahead.is_empty()
     }
 
     /// The next thing; `None` at the end. Zeros are passed over: they are space that was never written.

@@ -31,12 +31,27 @@ import org.junit.jupiter.api.Test;
  */
 class SparkKillsTest extends SparkApplications {
     private static final int BLOCK = 4096;
+    /**
+     * Lives of one application. Spark adds its own options for the JVM to those in the checkpoint at each start, and no
+     * executor begins after 66 of them: a JVM takes 1,000 {@code --add-opens}.
+     */
+    private static final int MOST_LIVES = 50;
     private static final String[] ARGUMENTS = {"2", "500", "5", "20000", "20"};
 
     @Test
     void whateverIsKilledNothingAcknowledgedIsLost() throws IOException, InterruptedException {
         assumeTrue(store().length == 0, "writes garbage into the files");
         int lives = Integer.getInteger("ferrowal.test.loops", 2);
+        for (int done = 0; done < lives; done += MOST_LIVES) {
+            if (done > 0) {
+                clear();
+            }
+            killAndStart(Math.min(MOST_LIVES, lives - done), (done > 0 ? "after " + done + " lives of others, " : "") + "life ");
+        }
+    }
+
+    /** One application, from nothing, with this many lives that end by a kill and one that ends by itself. */
+    private void killAndStart(int lives, String name) throws IOException, InterruptedException {
         int first = random.nextInt(2);
         Map<String, String> confs = Map.of("spark.local.dir", temp.resolve("local").toString());
         int kills = 0;
@@ -56,7 +71,7 @@ class SparkKillsTest extends SparkApplications {
                 } else {
                     boolean receiver = life == 0 || random.nextBoolean();
                     boolean alone = (first + life) % 2 == 0;
-                    String what = "life " + (life + 1) + " of " + lives + ": " + (receiver ? "an executor, then " : "")
+                    String what = name + (life + 1) + " of " + lives + ": " + (receiver ? "an executor, then " : "")
                         + (alone ? "the driver" : "all");
                     try {
                         kill(app, receiver, alone);
@@ -74,6 +89,15 @@ class SparkKillsTest extends SparkApplications {
         }
         assertTrue(torn >= lives, "in " + lives + " lives only " + torn + " logs were left open");
         assertEachInOneBatch();
+    }
+
+    /** Nothing of the application that ended is left. */
+    private void clear() throws IOException {
+        try (Stream<Path> files = Files.list(temp)) {
+            for (Path file : files.collect(Collectors.toList())) {
+                delete(file);
+            }
+        }
     }
 
     /**
