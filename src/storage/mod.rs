@@ -31,6 +31,7 @@ use crate::{
     options::Options,
 };
 
+pub(crate) use local::{HUGE, prefer_huge_pages};
 pub(crate) use poison::Poisoned;
 
 /// What a kind of storage can do.

@@ -2,11 +2,14 @@
 
 use bytes::BytesMut;
 
-use crate::metrics::{Metrics, Share};
+use crate::{
+    metrics::{Metrics, Share},
+    storage::{HUGE, prefer_huge_pages},
+};
 
 /// Bytes of a buffer: what one group holds at most, header and padding included.
 pub(crate) const BUFFER: usize = 4 << 20;
-/// Buffers begin at multiples of this in memory, as direct I/O wants.
+/// What is written begins at a multiple of this in memory, as direct I/O wants.
 const ALIGN: usize = 4096;
 
 /// The buffers of one writer.
@@ -35,7 +38,11 @@ impl Pool {
             return None;
         }
         self.lent += 1;
-        let buffer = self.free.pop().unwrap_or_else(|| aligned(BUFFER));
+        let buffer = self.free.pop().unwrap_or_else(|| {
+            let mut buffer = aligned(BUFFER, HUGE);
+            prefer_huge_pages(&mut buffer);
+            buffer
+        });
         self.tell();
         Some(buffer)
     }
@@ -72,12 +79,13 @@ impl Pool {
 
 /// Aligned memory for one block: a mark must not wait for the memory that those hold who wait for the mark.
 pub(crate) fn for_a_mark(block: u32) -> BytesMut {
-    aligned(block as usize)
+    aligned(block as usize, ALIGN)
 }
 
-fn aligned(length: usize) -> BytesMut {
-    let mut buffer = BytesMut::zeroed(length + ALIGN);
-    let skip = buffer.as_ptr().align_offset(ALIGN).min(ALIGN);
+/// Zeros at a multiple of `align` in memory. What is large is mapped by the allocator, and not touched until it is used.
+fn aligned(length: usize, align: usize) -> BytesMut {
+    let mut buffer = BytesMut::zeroed(length + align);
+    let skip = buffer.as_ptr().align_offset(align).min(align);
     let mut aligned = buffer.split_off(skip);
     aligned.truncate(length);
     aligned

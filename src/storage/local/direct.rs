@@ -24,6 +24,7 @@ use once_cell::sync::Lazy;
 use rustix::{
     fs::{Mode, OFlags},
     io::{Errno, ReadWriteFlags},
+    mm::Advice,
 };
 
 use super::fs;
@@ -35,6 +36,8 @@ use crate::{
 
 /// What direct I/O wants of memory, offsets and lengths, and more.
 pub(super) const ALIGN: usize = 4096;
+/// Bytes of a huge page, on x86_64 and, with pages of 4 KiB, on ARM.
+pub(crate) const HUGE: usize = 2 << 20;
 /// Writes that may be at the device at once, where each returns its own error. More gained nothing on the drives at
 /// hand: from 256 KiB up two fill the device, and smaller groups are better gathered.
 const IN_FLIGHT: usize = 4;
@@ -126,6 +129,25 @@ fn write_durably(file: &File, path: &Path, mut offset: u64, mut bytes: &mut [IoS
         }
     }
     Ok(())
+}
+
+/// Asks for huge pages below memory that begins at a multiple of [`HUGE`] and was not touched yet. A hint.
+///
+/// A write past the page cache is described to the device page by page, as they lie in its memory, and a driver, or the
+/// host of a virtual machine, takes its time for each: where huge pages can be had, a write of 1 MiB is one range and not
+/// 256.
+#[allow(unsafe_code)]
+pub(crate) fn prefer_huge_pages(memory: &mut [u8]) {
+    let whole = memory.len() / HUGE * HUGE;
+    if !memory.as_ptr().addr().is_multiple_of(HUGE) || whole == 0 {
+        return;
+    }
+    // SAFETY: the range is within memory that is borrowed here, mutably, and this advice changes neither its contents nor
+    // whether it is mapped: which pages the kernel finds for it is all that differs.
+    let advised = unsafe { rustix::mm::madvise(memory.as_mut_ptr().cast(), whole, Advice::LinuxHugepage) };
+    if let Err(e) = advised {
+        log::debug!("no huge pages for staging memory: {e}");
+    }
 }
 
 /// Memory that direct I/O takes: `length` bytes, found in the vector behind the offset.
