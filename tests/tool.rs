@@ -331,6 +331,40 @@ fn mistakes_are_told_with_what_to_do() {
     );
 }
 
+/// One file that is not to be read, here because a directory has its name: also root meets that.
+#[test]
+fn what_cannot_be_read_is_told_and_hides_nothing_else() {
+    let base = tempfile::tempdir().unwrap();
+    let (dir, copy) = (base.path().join("log"), base.path().join("copy"));
+    let (dir_name, copy_name) = (dir.to_str().unwrap(), copy.to_str().unwrap());
+    let written = write_log(&dir, Role::Driver, &mut Random(11));
+    let lost = written[0].0.segment;
+    let good: Written = written.iter().filter(|(h, _)| h.segment != lost).cloned().collect();
+    assert!(!good.is_empty());
+    let path = segment_file(&dir, Role::Driver, &written[0].0);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let told = format!("segment {lost} offset 0: 4096 bytes cannot be read: Is a directory");
+    for args in [&["verify", dir_name][..], &["inspect", dir_name], &["inspect", "--deep", dir_name]] {
+        let output = tool(args);
+        assert!(output.status.code() == Some(1) && text(&output).contains(&told), "{}", text(&output));
+    }
+    let sum = json(&tool(&["verify", "--json", dir_name]));
+    assert_eq!(sum["whole"], false);
+    assert_eq!(sum["writers"][0]["records"], good.len(), "{sum}");
+    let salvaged = tool(&["salvage", dir_name, copy_name]);
+    assert!(salvaged.status.code() == Some(0) && text(&salvaged).contains(&told), "{}", text(&salvaged));
+    assert_eq!(tool(&["verify", copy_name]).status.code(), Some(0));
+    let log = Log::open(options(&copy, Role::Driver)).unwrap();
+    for (handle, bytes) in &good {
+        assert!(log.read(handle).unwrap() == *bytes, "{handle}");
+    }
+    assert!(log.read(&written[0].0).is_err());
+    log.close().unwrap();
+    // It says no word of what it leaves out, so it leaves nothing out.
+    assert_eq!(tool(&["dump", dir_name]).status.code(), Some(2));
+}
+
 /// As `ferrowal verify … | head -3` does, with `pipefail`.
 #[test]
 fn a_reader_that_goes_does_not_hide_the_verdict() {

@@ -9,7 +9,7 @@ use super::{Failure, Target, WELL, bytes, count, location, time};
 use crate::{
     log::{
         Log,
-        survey::{Content, Part},
+        survey::{Content, Look, Part},
     },
     options::{Options, Role},
     storage::Which,
@@ -34,7 +34,7 @@ pub(super) struct Clean {
 
 impl Clean {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
-        let survey = self.target.survey(false, &|storage| storage)?;
+        let survey = self.target.survey(Look::Ends, &|storage| storage)?;
         let mut parts = Vec::new();
         for part in &survey.parts {
             let (ids, size, records) = would_go(part, self.before);

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{DAMAGED, Failure, Readable, Target, WELL, begins};
 use crate::{
     error::Error,
-    log::survey::{Seen, SeenRecord, SegmentState},
+    log::survey::{Look, Seen, SeenRecord, SegmentState},
 };
 
 /// How often a log is looked at for what came.
@@ -110,7 +110,7 @@ impl Dump {
             })?),
             None => None,
         };
-        let survey = self.target.survey(false, &|storage| storage)?;
+        let survey = self.target.survey(Look::Ends, &|storage| storage)?;
         let mut left = self.limit.unwrap_or(u64::MAX);
         let (mut shown, mut code, mut broken) = (0, WELL, None);
         for part in &survey.parts {
@@ -155,7 +155,7 @@ impl Tail {
         let mut next: HashMap<String, u64> = HashMap::new();
         let mut following = false;
         loop {
-            let survey = self.target.survey(false, &|storage| storage)?;
+            let survey = self.target.survey(Look::Ends, &|storage| storage)?;
             for part in &survey.parts {
                 // A writer that appears while we follow is new: all of it is shown.
                 let from = next.get(&part.name()).copied().or(following.then_some(0));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{DAMAGED, Failure, Target, WELL, bytes, count, time};
 use crate::{
     codec::KeyId,
-    log::survey::{Content, Part, SegmentState, Survey, Tally},
+    log::survey::{Content, Look, Part, SegmentState, Survey, Tally},
     report::Finding,
 };
 
@@ -30,7 +30,8 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
-        let survey = self.target.survey(self.deep, &|storage| storage)?;
+        let look = if self.deep { Look::Everything } else { Look::AllThatCanBeRead };
+        let survey = self.target.survey(look, &|storage| storage)?;
         if self.json {
             writeln!(out, "{:#}", as_json(&survey))?;
         } else {

@@ -35,7 +35,7 @@ use crate::{
     codec::KeyRing,
     error::Error,
     location::Location,
-    log::survey::{Survey, Wrap, survey},
+    log::survey::{Look, Survey, Wrap, survey},
     options::{Options, Role},
     storage::{self, Home, Which},
 };
@@ -146,9 +146,9 @@ impl Target {
     }
 
     /// Looks at what is wanted of the log.
-    fn survey(&self, deep: bool, wrap: &Wrap<'_>) -> Result<Survey, Failure> {
+    fn survey(&self, look: Look, wrap: &Wrap<'_>) -> Result<Survey, Failure> {
         let home = self.home()?;
-        let found = survey(home.as_ref(), |which| self.wants(which), deep, &self.keys()?, wrap)?;
+        let found = survey(home.as_ref(), |which| self.wants(which), look, &self.keys()?, wrap)?;
         if let (Some(writer), true) = (&self.writer, found.parts.is_empty()) {
             return Err(Failure::Say(format!(
                 "no receiver writer in {} begins with {writer}: `ferrowal inspect` lists them",

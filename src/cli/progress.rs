@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     error::Result,
-    storage::{Header, Listed, SegmentRead, SegmentWrite, Space, Storage, Traits},
+    storage::{SegmentRead, Storage, View},
 };
 
 /// Counts the bytes that are read.
@@ -44,43 +44,8 @@ impl Progress {
 
     /// A storage whose readers are counted.
     pub(super) fn counting(&self, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
-        Arc::new(Counting(storage, self.clone()))
-    }
-}
-
-#[derive(Debug)]
-struct Counting(Arc<dyn Storage>, Progress);
-
-impl Storage for Counting {
-    fn traits(&self) -> Traits {
-        self.0.traits()
-    }
-    fn place(&self) -> String {
-        self.0.place()
-    }
-    fn list(&self) -> Result<Vec<Listed>> {
-        self.0.list()
-    }
-    fn create(&self, id: u64, space: Space, header: &Header<'_>) -> Result<Box<dyn SegmentWrite>> {
-        self.0.create(id, space, header)
-    }
-    fn open(&self, id: u64) -> Result<Arc<dyn SegmentRead>> {
-        Ok(Arc::new(CountingReader(self.0.open(id)?, self.1.clone())))
-    }
-    fn expect(&self, ids: &[u64]) {
-        self.0.expect(ids);
-    }
-    fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()> {
-        self.0.seal(id, at, footer)
-    }
-    fn delete(&self, ids: &[u64]) -> Result<()> {
-        self.0.delete(ids)
-    }
-    fn drop_spares(&self) -> Result<()> {
-        self.0.drop_spares()
-    }
-    fn keep_reserve(&self) -> Result<()> {
-        self.0.keep_reserve()
+        let progress = self.clone();
+        Arc::new(View::new(storage, move |_, opened| Ok(Arc::new(CountingReader(opened?, progress.clone())))))
     }
 }
 
@@ -95,6 +60,14 @@ impl SegmentRead for CountingReader {
         let n = self.0.read(offset, into)?;
         self.1.done(n as u64);
         Ok(n)
+    }
+    fn read_through(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
+        let n = self.0.read_through(offset, into)?;
+        self.1.done(n as u64);
+        Ok(n)
+    }
+    fn in_parallel(&self) -> bool {
+        self.0.in_parallel()
     }
     fn read_two(&self, offset: u64, head: &mut [u8], body: &mut [u8]) -> Result<usize> {
         let n = self.0.read_two(offset, head, body)?;

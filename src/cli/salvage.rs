@@ -15,7 +15,7 @@ use crate::{
     location::Location,
     log::{
         salvage::{Salvaged, begin_copy, make_dir, salvage},
-        survey::survey,
+        survey::{Look, survey},
     },
     options::{Options, Role},
     storage,
@@ -40,7 +40,7 @@ impl Salvage {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
         let home = self.target.home()?;
         let progress = Progress::new("copying");
-        let survey_of = self.target.survey(true, &|storage| {
+        let survey_of = self.target.survey(Look::Everything, &|storage| {
             // Read twice: to look for damage, and to copy.
             progress.expect(2 * storage.list().map_or(0, |all| all.iter().map(|l| l.length).sum::<u64>()));
             progress.counting(storage)
@@ -77,7 +77,8 @@ impl Salvage {
         }
         progress.end();
         let copied = storage::home(&Options::new(Location::from(copy.clone()), Role::Receivers))?;
-        let check = survey(copied.as_ref(), |_| true, true, &KeyRing::default(), &|storage| storage)?;
+        let check =
+            survey(copied.as_ref(), |_| true, Look::Everything, &KeyRing::default(), &|storage| storage)?;
         let whole = verdict(&check) == WELL && done.unfilled == 0;
         if self.json {
             let mut value = as_json(&check);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::Error,
     format::Coding,
-    log::survey::{Part, Seen},
+    log::survey::{Look, Part, Seen},
 };
 
 /// Reads everything and checks every checksum; several segments at once. That needs no key. Every record of the current
@@ -32,7 +32,7 @@ impl Verify {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
         let progress = Progress::new("checking");
         let began = Instant::now();
-        let survey = self.target.survey(true, &|storage| {
+        let survey = self.target.survey(Look::Everything, &|storage| {
             // A listing that fails now fails again, and is told, when it counts.
             progress.expect(storage.list().map_or(0, |all| all.iter().map(|l| l.length).sum()));
             progress.counting(storage)

@@ -1,32 +1,66 @@
-//! Fetching what a scan will read before it asks.
+//! Reading ahead what a scan will ask for.
 //!
-//! One thread that reads, checks and hands out records has at most one request of its own at the device, and asking the
-//! kernel to read ahead is work, too: pages are found for the data and requests are made, by whoever asks. So a few threads
-//! ask, each for a piece at a time, and the scan meets most bytes in memory. They read nothing themselves: what is wrong
-//! with a place is met by the scan, in order.
+//! One thread that reads, checks and hands out records has one request of its own at the device, and waits for it. So a few
+//! threads read for it, a chunk at a time and in its order, over the ends of segments, and it finds most bytes in memory.
+//! What is wrong with a place they leave to the scan, which reads it again and meets that in its turn.
 
 use std::{
     collections::VecDeque,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
 
-use crate::storage::SegmentRead;
+use crate::storage::{Chunk, SegmentRead};
 
-/// Threads that ask: what takes the most of a device that serves several large requests at once.
-const THREADS: usize = 4;
-/// Bytes that are asked for at once.
-const PIECE: u64 = 1 << 20;
-/// Less than this is asked for by the scan itself: a short log starts no thread.
-const LITTLE: u64 = 4 << 20;
+/// Threads that read: as many large requests at once fill a device, and one more is being handed over.
+const THREADS: usize = 3;
+/// Chunks that there are at most.
+const CHUNKS: usize = 4;
+/// Bytes ahead of what is read that are asked for.
+pub(super) const DISTANCE: u64 = (CHUNKS * Chunk::LENGTH) as u64;
 
-/// Bytes of a segment.
-type Piece = (Arc<dyn SegmentRead>, u64, u64);
+/// A stream's number, and an offset in it. Streams are numbered in the order in which they are read.
+type Key = (u64, u64);
 
 #[derive(Debug, Default)]
 struct Queue {
-    pieces: VecDeque<Piece>,
+    wanted: VecDeque<(Key, Arc<dyn SegmentRead>)>,
+    busy: Vec<Key>,
+    /// What was read, and how many bytes; none where that failed.
+    ready: Vec<(Key, Chunk, Option<usize>)>,
+    free: Vec<Chunk>,
+    made: usize,
+    /// What lies before this is not asked for any more.
+    floor: Key,
+    streams: u64,
     closed: bool,
+}
+
+impl Queue {
+    /// A chunk for the next read, and what is to be read; none while there is nothing to do or nowhere to put it.
+    fn next(&mut self) -> Option<(Key, Arc<dyn SegmentRead>, Chunk)> {
+        if self.wanted.is_empty() || (self.free.is_empty() && self.made == CHUNKS) {
+            return None;
+        }
+        let (key, reader) = self.wanted.pop_front()?;
+        let chunk = self.free.pop().unwrap_or_else(|| {
+            self.made += 1;
+            Chunk::new()
+        });
+        self.busy.push(key);
+        Some((key, reader, chunk))
+    }
+
+    fn pass_by(&mut self, key: Key) {
+        self.floor = key;
+        self.wanted.retain(|(k, _)| *k >= key);
+        let (gone, kept) = std::mem::take(&mut self.ready).into_iter().partition(|(k, ..)| *k < key);
+        self.ready = kept;
+        let gone: Vec<(Key, Chunk, Option<usize>)> = gone;
+        self.free.extend(gone.into_iter().map(|(_, chunk, _)| chunk));
+    }
 }
 
 #[derive(Debug, Default)]
@@ -41,22 +75,35 @@ impl Pool {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn wait<'a>(&self, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn work(&self) {
         let mut queue = self.locked();
         while !queue.closed {
-            let Some((reader, offset, length)) = queue.pieces.pop_front() else {
-                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let Some((key, reader, mut chunk)) = queue.next() else {
+                queue = self.wait(queue);
                 continue;
             };
             drop(queue);
-            reader.expect(offset, length);
+            // Whoever waits for it is not left alone by a panic.
+            let read = catch_unwind(AssertUnwindSafe(|| reader.read_through(key.1, &mut chunk).ok()));
+            let read = read.unwrap_or(None);
             drop(reader);
             queue = self.locked();
+            queue.busy.retain(|k| *k != key);
+            if key < queue.floor {
+                queue.free.push(chunk);
+            } else {
+                queue.ready.push((key, chunk, read));
+            }
+            self.changed.notify_all();
         }
     }
 }
 
-/// The threads that fetch ahead for one scan. They start with the first large request and end with this.
+/// The threads that read ahead for one scan. They start with the first stream that is long enough and end with this.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     pool: Arc<Pool>,
@@ -64,41 +111,72 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Sees to it that these bytes will be in memory soon. A hint.
-    pub(super) fn fetch(&self, reader: &Arc<dyn SegmentRead>, offset: u64, length: u64) {
-        if !self.is_up(length) {
-            reader.expect(offset, length);
-            return;
-        }
+    /// The number of a stream that is read after all others.
+    pub(super) fn stream(&self) -> u64 {
         let mut queue = self.pool.locked();
-        let end = offset + length;
-        let mut at = offset;
-        while at < end {
-            let piece = PIECE.min(end - at);
-            queue.pieces.push_back((reader.clone(), at, piece));
-            at += piece;
+        queue.streams += 1;
+        queue.streams
+    }
+
+    /// Has the chunks read that begin in `range`; gives where the next one begins. They are asked for in the order in which
+    /// they will be taken.
+    pub(super) fn want(&self, stream: u64, reader: &Arc<dyn SegmentRead>, range: Range<u64>) -> u64 {
+        let length = Chunk::LENGTH as u64;
+        let mut next = range.start.next_multiple_of(length);
+        if next >= range.end {
+            return range.start;
+        }
+        self.begin();
+        let mut queue = self.pool.locked();
+        while next < range.end {
+            queue.wanted.push_back(((stream, next), Arc::clone(reader)));
+            next += length;
         }
         drop(queue);
         self.pool.changed.notify_all();
+        next
     }
 
-    /// Whether there is a thread to ask; for many bytes they are started.
-    fn is_up(&self, length: u64) -> bool {
+    /// Starts the threads, once. Without any the scan reads by itself.
+    fn begin(&self) {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if threads.is_none() && length < LITTLE {
-            return false;
+        if threads.is_some() {
+            return;
         }
-        let threads = threads.get_or_insert_with(|| {
-            let start = |_| {
-                let pool = Arc::clone(&self.pool);
-                let thread = thread::Builder::new().name("ferrowal-ahead".into());
-                thread.spawn(move || pool.work()).inspect_err(|e| {
-                    log::debug!("cannot start a thread to read ahead: {e}");
-                })
-            };
-            (0..THREADS).filter_map(|i| start(i).ok()).collect()
-        });
-        !threads.is_empty()
+        let start = |_| {
+            let pool = Arc::clone(&self.pool);
+            let thread = thread::Builder::new().name("ferrowal-ahead".into());
+            thread.spawn(move || pool.work()).inspect_err(|e| {
+                log::debug!("cannot start a thread to read ahead: {e}");
+            })
+        };
+        let started: Vec<JoinHandle<()>> = (0..THREADS).filter_map(|i| start(i).ok()).collect();
+        self.pool.locked().closed = started.is_empty();
+        *threads = Some(started);
+    }
+
+    /// The chunk at `offset`, and how many bytes of it there are: in place of `old`, which is used again. None if it is not
+    /// being read, or could not be; what comes before it is not read any more.
+    pub(super) fn take(&self, stream: u64, offset: u64, old: &mut Chunk) -> Option<usize> {
+        let key = (stream, offset);
+        let mut queue = self.pool.locked();
+        if queue.closed {
+            return None;
+        }
+        queue.pass_by(key);
+        self.pool.changed.notify_all();
+        loop {
+            if let Some(i) = queue.ready.iter().position(|(k, ..)| *k == key) {
+                let (_, chunk, read) = queue.ready.swap_remove(i);
+                queue.free.push(std::mem::replace(old, chunk));
+                self.pool.changed.notify_all();
+                return read;
+            }
+            if !queue.busy.contains(&key) && !queue.wanted.iter().any(|(k, _)| *k == key) {
+                return None;
+            }
+            queue = self.pool.wait(queue);
+        }
     }
 }
 
@@ -107,7 +185,7 @@ impl Drop for Ahead {
     fn drop(&mut self) {
         let mut queue = self.pool.locked();
         queue.closed = true;
-        queue.pieces.clear();
+        queue.wanted.clear();
         drop(queue);
         self.pool.changed.notify_all();
         let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).take();

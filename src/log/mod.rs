@@ -7,8 +7,8 @@
 //! | `writer/` | groups on their way to the device: a state machine and the threads around it |
 //! | `analysis` | what a writer's segments hold: kept, void, torn, corrupt |
 //! | `recover` | opening for writing: policy, quarantine, sealing what was left open |
-//! | `scan`, `ahead`, `read`, `walk` | reading in order, fetching ahead, reading by handle, going through a segment |
-//! | `survey`, `salvage` | a whole log, for tools: looking at it, and copying what is good |
+//! | `scan`, `ahead`, `read`, `walk` | reading in order, reading ahead, reading by handle, going through a segment |
+//! | `survey`, `salvage`, `unread` | a whole log, for tools: looking at it, copying what is good, going on where nothing can be read |
 //! | `threshold`, `collect` | what may be dropped, and cleaning for dead writers |
 //! | `summary` | a line now and then about what the log did |
 
@@ -31,6 +31,8 @@ mod summary;
 #[cfg(feature = "cli")]
 pub(crate) mod survey;
 mod threshold;
+#[cfg(feature = "cli")]
+mod unread;
 mod walk;
 mod writer;
 
@@ -282,13 +284,19 @@ impl Drop for Log {
     }
 }
 
-/// Memory for a record of up to 2 GiB, or an error where there is none.
-fn zeroed(length: usize) -> Result<Vec<u8>> {
+/// Room for a record of up to 2 GiB, or an error where there is none.
+fn room(length: usize) -> Result<Vec<u8>> {
     #[cfg(any(test, feature = "simulation"))]
     crate::planted::within_bounds(length);
     let mut bytes = Vec::new();
     let got = bytes.try_reserve_exact(length);
     got.map_err(|_| Error::io("find memory for", "a record", std::io::ErrorKind::OutOfMemory.into()))?;
+    Ok(bytes)
+}
+
+/// The same, filled with zeros.
+fn zeroed(length: usize) -> Result<Vec<u8>> {
+    let mut bytes = room(length)?;
     bytes.resize(length, 0);
     Ok(bytes)
 }

@@ -9,10 +9,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    ahead::Ahead,
+    ahead::{Ahead, DISTANCE},
     analysis::{Analysis, Scope, SegmentState, analyse, is_simulated},
     recover::summarize,
-    walk::{AHEAD, Found, Frame, Frames, GroupAt, Walk},
+    walk::{Found, Frame, Frames, GroupAt, Walk},
 };
 use crate::{
     codec::KeyRing,
@@ -24,6 +24,8 @@ use crate::{
     storage::Storage,
 };
 
+/// Bytes of a log that is read ahead by others.
+const LITTLE: u64 = 4 << 20;
 /// Segments that storage is told of before they are opened.
 const SOON: usize = 32;
 
@@ -60,7 +62,7 @@ pub(crate) fn began(storage: &dyn Storage) -> Result<u64> {
 pub struct Scan {
     sources: VecDeque<Source>,
     current: Option<Writer>,
-    /// Who fetches what is read next; in a simulation nobody, so that one seed decides everything.
+    /// Who reads ahead; in a simulation nobody, so that one seed decides everything.
     ahead: Option<Arc<Ahead>>,
     policy: Recovery,
     skipped: u64,
@@ -82,8 +84,8 @@ struct Writer {
     analysis: Analysis,
     pending: VecDeque<SegmentState>,
     ahead: Option<Arc<Ahead>>,
-    /// The next segment, as soon as its first bytes are being fetched.
-    begun: Option<u64>,
+    /// The next segment, with its stream's number and how much of it is asked for.
+    begun: Option<(u64, u64, u64)>,
     segment: Option<(SegmentState, Walk)>,
     group: Option<(GroupAt, Frames)>,
     expected: Option<u64>,
@@ -177,6 +179,9 @@ impl Writer {
         let threshold = source.threshold.max(analysis.threshold);
         pending.iter().try_for_each(|s| s.admit(&source.keys, threshold, analysis.end, &analysis.place))?;
         let expected = (analysis.first > 0).then_some(analysis.first);
+        // A short log is read before threads for it are there.
+        let length: u64 = pending.iter().map(|s| s.listed.length).sum();
+        let ahead = ahead.filter(|_| length >= LITTLE);
         Ok(Some(Writer {
             source,
             analysis,
@@ -220,11 +225,13 @@ impl Writer {
             self.expected = self.expected.or(state.base());
             match self.source.storage.open(state.listed.id) {
                 Ok(reader) => {
+                    let in_parallel = reader.in_parallel();
                     let walk = Walk::new(reader, state.place, state.block, false)?;
                     let mut walk = walk.until(state.groups_end());
-                    if let Some(ahead) = &self.ahead {
-                        let begun = self.begun.take() == Some(state.listed.id);
-                        walk = walk.with(ahead, if begun { AHEAD } else { 0 });
+                    if let Some(ahead) = self.ahead.as_ref().filter(|_| in_parallel) {
+                        let begun = self.begun.take().filter(|(id, ..)| *id == state.listed.id);
+                        let (_, stream, from) = begun.unwrap_or_else(|| (0, ahead.stream(), 0));
+                        walk = walk.with(ahead, stream, from);
                     }
                     self.segment = Some((state, walk));
                 }
@@ -301,21 +308,25 @@ impl Writer {
         Ok(None)
     }
 
-    /// Goes on fetching with the next segment where nothing more of this one is to be fetched, so that the device does not
-    /// wait for the end of each.
+    /// Goes on reading ahead in the next segment where all of this one is asked for, so that the device does not wait for
+    /// the end of each.
     fn begin_next(&mut self) {
         let (Some(ahead), Some(next)) = (&self.ahead, self.pending.front()) else { return };
         let id = next.listed.id;
-        if self.begun == Some(id) || !self.segment.as_ref().is_some_and(|(_, walk)| walk.is_all_fetched()) {
+        let asked_for = self.segment.as_ref().is_some_and(|(_, walk)| walk.is_all_asked_for());
+        if !asked_for || self.begun.is_some_and(|(begun, ..)| begun == id) {
             return;
         }
-        self.begun = Some(id);
         // Whatever is wrong with it is met in its turn.
-        if let Ok(reader) = self.source.storage.open(id)
-            && let Ok(size) = reader.size()
-        {
-            ahead.fetch(&reader, 0, AHEAD.min(size).min(next.groups_end()));
-        }
+        let opened = self.source.storage.open(id).and_then(|reader| Ok((reader.size()?, reader)));
+        let stream = ahead.stream();
+        let from = match opened {
+            Ok((size, reader)) if reader.in_parallel() => {
+                ahead.want(stream, &reader, 0..DISTANCE.min(size).min(next.groups_end()))
+            }
+            _ => 0,
+        };
+        self.begun = Some((id, stream, from));
     }
 
     fn next_in_segment(&mut self) -> Result<Option<Item>> {

@@ -9,13 +9,26 @@ use uuid::Uuid;
 pub(crate) use super::analysis::{Analysis, Content, SegmentState};
 use super::{
     analysis::{Scope, analyse},
+    unread::{Notes, Unread, patiently},
     walk::{Found, Frame, Frames, GroupAt, Walk, Window},
 };
 use crate::{
     codec::KeyRing,
     error::{Error, Result},
+    report::Finding,
     storage::{Home, Storage, Which},
 };
+
+/// How closely a log is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Headers, footers, and what has no footer. What cannot be read is an error.
+    Ends,
+    /// The same; what cannot be read is a finding.
+    AllThatCanBeRead,
+    /// Every group of every segment; what cannot be read is a finding.
+    Everything,
+}
 
 /// Gives the storage that is looked at in place of a writer's own: a tool may count what is read.
 pub(crate) type Wrap<'a> = dyn Fn(Arc<dyn Storage>) -> Arc<dyn Storage> + 'a;
@@ -53,14 +66,14 @@ fn no_log(home: &dyn Home) -> Result<Error> {
 }
 
 /// Looks at the writers that are `wanted`: the driver's log first, then the receivers' in the order of their first
-/// segments. With `deep`, every group of every segment is checked.
+/// segments.
 ///
 /// # Errors
 /// [`Error::Missing`] where there is no log; I/O errors. Damage is no error here: the analyses tell it.
 pub(crate) fn survey(
     home: &dyn Home,
     wanted: impl Fn(Which) -> bool,
-    deep: bool,
+    look: Look,
     keys: &KeyRing,
     wrap: &Wrap<'_>,
 ) -> Result<Survey> {
@@ -72,12 +85,20 @@ pub(crate) fn survey(
     let all = std::iter::once(Which::Driver).chain(writers.into_iter().map(Which::Receiver));
     let mut parts = Vec::new();
     for which in all.filter(|which| wanted(*which)) {
-        let storage = wrap(home.storage(which));
+        let notes = Notes::default();
+        let storage = match look {
+            Look::AllThatCanBeRead | Look::Everything => patiently(home.storage(which), &notes),
+            Look::Ends => home.storage(which),
+        };
+        let storage = wrap(storage);
         let writer = match which {
             Which::Driver => None,
             Which::Receiver(uuid) => Some(uuid),
         };
-        let analysis = analyse(storage.as_ref(), Scope { log, writer, deep, limit: None, settle: false })?;
+        let deep = look == Look::Everything;
+        let mut analysis =
+            analyse(storage.as_ref(), Scope { log, writer, deep, limit: None, settle: false })?;
+        tell(&mut analysis, notes.all());
         if which == Which::Driver && analysis.newest == 0 {
             continue;
         }
@@ -87,6 +108,19 @@ pub(crate) fn survey(
     }
     parts.sort_by_key(|(began, part)| (part.which != Which::Driver, *began));
     Ok(Survey { log, parts: parts.into_iter().map(|(_, part)| part).collect() })
+}
+
+/// Adds what could not be read to what was found. It may be good, and nobody can say so.
+fn tell(analysis: &mut Analysis, unread: Vec<Unread>) {
+    for place in unread {
+        let Unread { segment, offset, end, why } = place;
+        let writer = analysis.segments.iter().find(|s| s.listed.id == segment);
+        let writer = writer.or(analysis.segments.last()).map_or_else(Uuid::nil, |s| s.place.writer);
+        let detail = format!("{} bytes cannot be read: {why}", end.saturating_sub(offset));
+        // What else is said of this place follows from that.
+        analysis.findings.retain(|f| f.segment != segment || f.offset != offset);
+        analysis.findings.push(Finding { writer, segment, offset, corrupt: true, detail });
+    }
 }
 
 /// What a segment holds, in numbers.

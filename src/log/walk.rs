@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use bytes::Bytes;
 use crc32fast::Hasher;
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, DISTANCE};
 use crate::{
     codec::{KeyRing, admit, decode},
     error::{Error, Result},
@@ -13,65 +13,129 @@ use crate::{
         BLOCK, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, is_zero,
     },
     planted::planted,
-    storage::SegmentRead,
+    storage::{Chunk, SegmentRead},
 };
 
-/// Bytes read at once.
+/// Bytes that are asked for at once, at most.
 const WINDOW: usize = 1 << 20;
-/// Bytes that are fetched ahead of what is read, so that the device has several large reads to do while checksums are
-/// taken here.
-pub(super) const AHEAD: u64 = 16 << 20;
+/// Bytes of a segment that is read by the chunk.
+const LARGE: u64 = 4 << 20;
+/// Bytes that storage is told to fetch ahead of what is read in order, where nobody else reads ahead.
+const EXPECTED: u64 = 8 << 20;
+
+/// Where the bytes are that were read last.
+#[derive(Debug)]
+enum Memory {
+    /// [`WINDOW`] bytes, from wherever they are asked for.
+    Plain(Vec<u8>),
+    /// A large segment in order, a chunk after the other; none before the first.
+    Chunk(Option<Chunk>),
+}
 
 /// Buffered reading of one segment.
 #[derive(Debug)]
 pub(crate) struct Window {
     pub(crate) reader: Arc<dyn SegmentRead>,
-    buffer: Vec<u8>,
+    /// What was read last: so many bytes from `start` on.
+    memory: Memory,
     start: u64,
-    /// What is read in order, without what is already being fetched.
+    length: usize,
+    /// Bytes across the end of a chunk.
+    joined: Vec<u8>,
+    /// What is read in order, without what is already asked for.
     ahead: Range<u64>,
-    /// Who fetches it; without, it is this thread that asks storage for it.
-    fetcher: Option<Arc<Ahead>>,
+    /// Who reads ahead, and the segment's number there.
+    fetcher: Option<(Arc<Ahead>, u64)>,
 }
 
 impl Window {
     pub(crate) fn new(reader: Arc<dyn SegmentRead>) -> Window {
-        Window { reader, buffer: Vec::new(), start: 0, ahead: 0..0, fetcher: None }
+        let memory = Memory::Plain(Vec::new());
+        Window { reader, memory, start: 0, length: 0, joined: Vec::new(), ahead: 0..0, fetcher: None }
     }
 
     /// The same for a segment that is read in order, up to `end`.
     fn in_order(reader: Arc<dyn SegmentRead>, end: u64) -> Window {
-        Window { ahead: 0..end, ..Window::new(reader) }
+        let memory = if end >= LARGE && reader.in_parallel() {
+            Memory::Chunk(None)
+        } else {
+            Memory::Plain(Vec::new())
+        };
+        Window { memory, ahead: 0..end, ..Window::new(reader) }
     }
 
-    /// Keeps storage busy with what comes behind `offset`, in pieces of no less than a quarter of what is fetched at most.
-    fn look_ahead(&mut self, offset: u64) {
-        let until = (offset + AHEAD).min(self.ahead.end);
-        let from = self.ahead.start.max(offset);
-        if from < until && (until - from >= AHEAD / 4 || until == self.ahead.end) {
-            match &self.fetcher {
-                Some(ahead) => ahead.fetch(&self.reader, from, until - from),
-                None => self.reader.expect(from, until - from),
-            }
+    /// Keeps the device busy with what comes from `start` on.
+    fn look_ahead(&mut self, start: u64) {
+        let from = self.ahead.start.max(start);
+        if let (Some((ahead, stream)), Memory::Chunk(_)) = (&self.fetcher, &self.memory) {
+            self.ahead.start = ahead.want(*stream, &self.reader, from..self.ahead.end.min(start + DISTANCE));
+            return;
+        }
+        // In pieces of no less than half of what it is told at most.
+        let until = (start + EXPECTED).min(self.ahead.end);
+        if from < until && (until - from >= EXPECTED / 2 || until == self.ahead.end) {
+            self.reader.expect(from, until - from);
             self.ahead.start = until;
         }
     }
 
+    /// Reads what is at `offset`, and more.
+    fn load(&mut self, offset: u64) -> Result<()> {
+        self.start = match self.memory {
+            Memory::Plain(_) => offset,
+            Memory::Chunk(_) => offset - offset % Chunk::LENGTH as u64,
+        };
+        self.look_ahead(self.start);
+        // Nothing stale may be taken for what a failed read would have given.
+        self.length = 0;
+        self.length = match &mut self.memory {
+            Memory::Plain(bytes) => {
+                bytes.resize(WINDOW, 0);
+                self.reader.read(self.start, bytes)?
+            }
+            Memory::Chunk(chunk) => {
+                let chunk = chunk.get_or_insert_with(Chunk::new);
+                let fetcher = self.fetcher.as_ref();
+                match fetcher.and_then(|(ahead, stream)| ahead.take(*stream, self.start, chunk)) {
+                    Some(length) => length,
+                    None => self.reader.read_through(self.start, chunk)?,
+                }
+            }
+        };
+        Ok(())
+    }
+
+    /// Some of the bytes at `offset`, and no more than `most`; none at the segment's end.
+    fn some(&mut self, offset: u64, most: usize) -> Result<&[u8]> {
+        if !(self.start..self.start + self.length as u64).contains(&offset) {
+            self.load(offset)?;
+        }
+        let memory = match &self.memory {
+            Memory::Plain(bytes) => bytes,
+            Memory::Chunk(chunk) => chunk.as_deref().unwrap_or_default(),
+        };
+        let have = &memory[..self.length];
+        let from = ((offset - self.start) as usize).min(have.len());
+        Ok(&have[from..have.len().min(from.saturating_add(most))])
+    }
+
     /// `length` bytes at `offset`, or fewer at the segment's end. At most [`WINDOW`].
     pub(crate) fn bytes(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
-        let have = self.start..self.start + self.buffer.len() as u64;
-        if offset < have.start || offset + length as u64 > have.end {
-            self.look_ahead(offset);
-            self.buffer.resize(WINDOW.max(length), 0);
-            let read = self.reader.read(offset, &mut self.buffer);
-            // Nothing stale may be taken for what a failed read would have given.
-            self.buffer.truncate(*read.as_ref().unwrap_or(&0));
-            self.start = offset;
-            read?;
+        let have = self.some(offset, length)?.len();
+        if have == length || have == 0 {
+            return self.some(offset, length);
         }
-        let from = (offset - self.start) as usize;
-        let to = (from + length).min(self.buffer.len());
-        Ok(&self.buffer[from.min(to)..to])
+        let mut joined = std::mem::take(&mut self.joined);
+        joined.clear();
+        while joined.len() < length {
+            let piece = self.some(offset + joined.len() as u64, length - joined.len())?;
+            if piece.is_empty() {
+                break;
+            }
+            joined.extend_from_slice(piece);
+        }
+        self.joined = joined;
+        Ok(&self.joined)
     }
 
     fn array<const N: usize>(&mut self, offset: u64) -> Result<Option<[u8; N]>> {
@@ -82,7 +146,7 @@ impl Window {
     pub(crate) fn first_written(&mut self, from: u64, to: u64) -> Result<Option<u64>> {
         let mut at = from;
         while at < to {
-            let piece = self.bytes(at, WINDOW.min((to - at) as usize))?;
+            let piece = self.some(at, WINDOW.min((to - at) as usize))?;
             if piece.is_empty() {
                 return Ok(None);
             }
@@ -161,15 +225,15 @@ impl Walk {
         self
     }
 
-    /// Has `fetcher` fetch what comes next, but for the first `already` bytes: those it has, or is at.
-    pub(crate) fn with(mut self, fetcher: &Arc<Ahead>, already: u64) -> Walk {
-        self.window.fetcher = Some(Arc::clone(fetcher));
-        self.window.ahead.start = already.min(self.window.ahead.end);
+    /// Has `ahead` read what comes next, as `stream`, of which it was asked for what lies before `from`.
+    pub(crate) fn with(mut self, ahead: &Arc<Ahead>, stream: u64, from: u64) -> Walk {
+        self.window.fetcher = Some((Arc::clone(ahead), stream));
+        self.window.ahead.start = from.min(self.window.ahead.end);
         self
     }
 
-    /// Whether all of it that is read in order is fetched, or being fetched.
-    pub(crate) fn is_all_fetched(&self) -> bool {
+    /// Whether all of it is asked for.
+    pub(crate) fn is_all_asked_for(&self) -> bool {
         self.window.ahead.is_empty()
     }
 
@@ -329,13 +393,13 @@ impl Frames {
         let mut payload = Vec::new();
         let keys = keys.filter(|_| header.kind == FrameKind::Record);
         let checks = if keys.is_some() {
-            payload = super::zeroed(length)?;
-            read_all(window, from, &mut payload)? && header.check(&bytes, &payload, place, at)
+            payload = super::room(length)?;
+            read_all(window, from, length, &mut payload)? && header.check(&bytes, &payload, place, at)
         } else {
             let mut crc = Hasher::new();
             let mut done = 0;
             while done < length {
-                let piece = window.bytes(from + done as u64, (length - done).min(WINDOW))?;
+                let piece = window.some(from + done as u64, length - done)?;
                 if piece.is_empty() {
                     return Ok(None);
                 }
@@ -399,16 +463,14 @@ impl Frames {
     }
 }
 
-/// Fills `into` from the window or, where that is too small, from the segment; false if the segment ends before.
-fn read_all(window: &mut Window, offset: u64, into: &mut [u8]) -> Result<bool> {
-    if into.len() <= WINDOW / 2 {
-        let bytes = window.bytes(offset, into.len())?;
-        if bytes.len() < into.len() {
+/// Adds `length` bytes at `offset` to `into`; false if the segment ends before.
+fn read_all(window: &mut Window, offset: u64, length: usize, into: &mut Vec<u8>) -> Result<bool> {
+    while into.len() < length {
+        let piece = window.some(offset + into.len() as u64, length - into.len())?;
+        if piece.is_empty() {
             return Ok(false);
         }
-        into.copy_from_slice(bytes);
-        return Ok(true);
+        into.extend_from_slice(piece);
     }
-    window.look_ahead(offset);
-    Ok(window.reader.read(offset, into)? == into.len())
+    Ok(true)
 }

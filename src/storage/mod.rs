@@ -20,6 +20,8 @@ mod poison;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
 pub(crate) mod times;
+#[cfg(feature = "cli")]
+mod view;
 
 use std::{fmt::Debug, io::IoSlice, sync::Arc, time::Duration};
 
@@ -31,8 +33,10 @@ use crate::{
     options::Options,
 };
 
-pub(crate) use local::{HUGE, prefer_huge_pages};
+pub(crate) use local::{Chunk, HUGE, in_huge_pages};
 pub(crate) use poison::Poisoned;
+#[cfg(feature = "cli")]
+pub(crate) use view::View;
 
 /// What a kind of storage can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,6 +295,17 @@ pub(crate) trait SegmentRead: Send + Sync + Debug {
 
     /// Reads at `offset` into `head` and then `body`, in one call to the device.
     fn read_two(&self, offset: u64, head: &mut [u8], body: &mut [u8]) -> Result<usize>;
+
+    /// As `read`, for much that is read once and in order, into memory of [`Chunk`]: past the cache where that is faster and
+    /// the cache does not have it. At a multiple of [`BLOCK`](crate::format::BLOCK).
+    fn read_through(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
+        self.read(offset, into)
+    }
+
+    /// Whether several such reads at once are faster than one after the other.
+    fn in_parallel(&self) -> bool {
+        false
+    }
 
     /// Says that these bytes will be read soon. A hint: where they cannot be fetched ahead, nothing happens.
     fn expect(&self, _offset: u64, _length: u64) {}

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use crate::{
     metrics::{Metrics, Share},
-    storage::{HUGE, prefer_huge_pages},
+    storage::{HUGE, in_huge_pages},
 };
 
 /// Bytes of a buffer: what one group holds at most, header and padding included.
@@ -40,7 +40,7 @@ impl Pool {
         self.lent += 1;
         let buffer = self.free.pop().unwrap_or_else(|| {
             let mut buffer = aligned(BUFFER, HUGE);
-            prefer_huge_pages(&mut buffer);
+            in_huge_pages(&mut buffer);
             buffer
         });
         self.tell();

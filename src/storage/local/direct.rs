@@ -13,8 +13,9 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, IoSlice},
-    os::unix::fs::MetadataExt,
+    io::{self, IoSlice, IoSliceMut},
+    ops::{Deref, DerefMut},
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::Path,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -131,23 +132,83 @@ fn write_durably(file: &File, path: &Path, mut offset: u64, mut bytes: &mut [IoS
     Ok(())
 }
 
-/// Asks for huge pages below memory that begins at a multiple of [`HUGE`] and was not touched yet. A hint.
+/// Puts memory that holds zeros, and begins at a multiple of [`HUGE`], into huge pages where they can be had. It holds zeros
+/// afterwards.
 ///
-/// A write past the page cache is described to the device page by page, as they lie in its memory, and a driver, or the
-/// host of a virtual machine, takes its time for each: where huge pages can be had, a write of 1 MiB is one range and not
-/// 256.
+/// A read or write past the page cache is described to the device page by page, as they lie in its memory, and a driver, or
+/// the host of a virtual machine, takes its time for each: in huge pages 1 MiB is one range and not 256.
 #[allow(unsafe_code)]
-pub(crate) fn prefer_huge_pages(memory: &mut [u8]) {
+pub(crate) fn in_huge_pages(memory: &mut [u8]) {
     let whole = memory.len() / HUGE * HUGE;
     if !memory.as_ptr().addr().is_multiple_of(HUGE) || whole == 0 {
         return;
     }
-    // SAFETY: the range is within memory that is borrowed here, mutably, and this advice changes neither its contents nor
-    // whether it is mapped: which pages the kernel finds for it is all that differs.
-    let advised = unsafe { rustix::mm::madvise(memory.as_mut_ptr().cast(), whole, Advice::LinuxHugepage) };
-    if let Err(e) = advised {
-        log::debug!("no huge pages for staging memory: {e}");
+    // What the allocator had touched before would keep its small pages: so they are let go of first.
+    for advice in [Advice::LinuxHugepage, Advice::LinuxDontNeed] {
+        // SAFETY: the range is whole pages of private memory that is borrowed here, mutably, and holds zeros. The first
+        // advice changes which pages the kernel finds for it; after the second it holds zeros again when it is touched.
+        let advised = unsafe { rustix::mm::madvise(memory.as_mut_ptr().cast(), whole, advice) };
+        if let Err(e) = advised {
+            log::debug!("no huge pages: {e}");
+            return;
+        }
     }
+}
+
+/// Memory for one large read: [`Chunk::LENGTH`] bytes, of one huge page where that can be had.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    memory: Vec<u8>,
+    skip: usize,
+}
+
+impl Chunk {
+    /// Bytes.
+    pub(crate) const LENGTH: usize = HUGE;
+
+    /// Zeros. They are mapped, and not touched before they are advised.
+    pub(crate) fn new() -> Chunk {
+        let memory = vec![0; 2 * HUGE];
+        let skip = memory.as_ptr().align_offset(HUGE).min(HUGE);
+        let mut chunk = Chunk { memory, skip };
+        in_huge_pages(&mut chunk);
+        chunk
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[self.skip..self.skip + HUGE]
+    }
+}
+
+impl DerefMut for Chunk {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.skip..self.skip + HUGE]
+    }
+}
+
+/// The same file, opened to be read past the page cache; none where the file system has no such reads.
+pub(super) fn reopen_direct(file: &File) -> Option<File> {
+    // For `read_cached`: or each look into the cache would have the kernel fetch megabytes into it.
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random).ok()?;
+    let same = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    rustix::fs::open(same, flags, Mode::empty()).map(File::from).ok()
+}
+
+/// Reads what the page cache has; none unless it has all of it, as far as the first page tells.
+pub(super) fn read_cached(file: &File, offset: u64, into: &mut [u8]) -> Option<usize> {
+    let all = into.len();
+    let mut cached = |length: usize| {
+        let mut into = [IoSliceMut::new(&mut into[..length])];
+        let read = rustix::io::preadv2(file, &mut into, offset, ReadWriteFlags::NOWAIT);
+        read.ok().filter(|n| *n == length)
+    };
+    cached(ALIGN)?;
+    cached(all)
 }
 
 /// Memory that direct I/O takes: `length` bytes, found in the vector behind the offset.

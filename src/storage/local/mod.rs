@@ -16,7 +16,7 @@ mod segments;
 
 #[cfg(feature = "cli")]
 pub(crate) use direct::probe;
-pub(crate) use direct::{HUGE, prefer_huge_pages};
+pub(crate) use direct::{Chunk, HUGE, in_huge_pages};
 
 use std::{
     io::IoSlice,

@@ -15,7 +15,11 @@ use std::{
 
 use once_cell::sync::OnceCell;
 
-use super::{direct::SyncedFile, fs, lock::LOCK};
+use super::{
+    direct::{self, SyncedFile},
+    fs,
+    lock::LOCK,
+};
 use crate::{
     error::{Error, Result},
     format::{BLOCK, pad_to},
@@ -328,7 +332,7 @@ impl Storage for LocalStorage {
         // checksums, and by looking for the name again.
         let hold = Hold::on(&self.reading, &path);
         let file = fs::open_read(&path)?;
-        Ok(Arc::new(LocalReader { file, path, _hold: hold }))
+        Ok(Arc::new(LocalReader { file, direct: OnceCell::new(), path, _hold: hold }))
     }
 
     fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()> {
@@ -458,6 +462,8 @@ impl SegmentWrite for LocalSegment {
 #[derive(Debug)]
 struct LocalReader {
     file: File,
+    /// The same past the page cache, once it was asked for; none where it cannot be had.
+    direct: OnceCell<Option<File>>,
     path: PathBuf,
     _hold: Hold,
 }
@@ -484,6 +490,21 @@ impl SegmentRead for LocalReader {
 
     fn read_two(&self, offset: u64, head: &mut [u8], body: &mut [u8]) -> Result<usize> {
         fs::read_two_at(&self.file, &self.path, offset, head, body)
+    }
+
+    fn read_through(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
+        let Some(direct) = self.direct.get_or_init(|| direct::reopen_direct(&self.file)) else {
+            return self.read(offset, into);
+        };
+        if let Some(n) = direct::read_cached(&self.file, offset, into) {
+            return Ok(n);
+        }
+        // What a direct read cannot do, or says of the device, the other way may do, and says again.
+        fs::read_at(direct, &self.path, offset, into).or_else(|_| self.read(offset, into))
+    }
+
+    fn in_parallel(&self) -> bool {
+        true
     }
 
     fn expect(&self, offset: u64, length: u64) {

@@ -32,6 +32,10 @@ const SMALL_KEPT: Duration = Duration::from_secs(30);
 /// A small file is smaller than this.
 const SMALL: u64 = 1 << 20;
 
+/// Where a machine in a cloud asks for its role's credentials: nobody goes there who was given any.
+const ROLES: [&str; 2] = ["169.254.169.254", "metadata.google.internal"];
+const NO_CREDENTIALS: &str = "no credentials were given, neither in the environment (AWS_ACCESS_KEY_ID, …) nor by the keys of Hadoop's clients (fs.s3a.access.key, …), and this machine has no role that gives any: ";
+
 /// A bucket or container.
 pub(super) struct Bucket {
     /// For messages: no secret is in it.
@@ -124,6 +128,7 @@ impl Bucket {
         for secret in &self.secrets {
             text = text.replace(secret, "***");
         }
+        explain(&mut text);
         if text.len() > MOST {
             let end = (0..=MOST).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
             text.truncate(end);
@@ -294,4 +299,28 @@ async fn get(
     let result = store.get_opts(&path, options).await?;
     let size = result.meta.size;
     Ok((result.bytes().await?, size))
+}
+
+/// Says what is missing where a store's words only tell of the machine's own address for it.
+fn explain(text: &mut String) {
+    if ROLES.iter().any(|role| text.contains(role)) {
+        text.insert_str(0, NO_CREDENTIALS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gave_no_credentials_is_told_so() {
+        let mut text =
+            "Error performing PUT http://169.254.169.254/latest/api/token: 403 Forbidden".to_owned();
+        explain(&mut text);
+        assert!(text.starts_with("no credentials were given"), "{text}");
+        assert!(text.ends_with("403 Forbidden"), "{text}");
+        let mut other = "Error performing GET https://store/bucket/x: 403 Forbidden".to_owned();
+        explain(&mut other);
+        assert!(other.starts_with("Error performing"), "{other}");
+    }
 }
