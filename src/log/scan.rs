@@ -177,6 +177,7 @@ impl Writer {
         let threshold = source.threshold.max(analysis.threshold);
         pending.iter().try_for_each(|s| s.admit(&source.keys, threshold, analysis.end, &analysis.place))?;
         let expected = (analysis.first > 0).then_some(analysis.first);
+        let ahead = ahead.filter(|_| source.storage.traits().fetches);
         Ok(Some(Writer {
             source,
             analysis,

@@ -245,6 +245,7 @@ impl Storage for ObjectStorage {
             most_group: self.inner.most_put.saturating_sub(BLOCK.into()),
             deferred: true,
             fenced: true,
+            fetches: false,
             reserve: false,
             idle_mark: false,
             collect_every: Duration::from_secs(60),
