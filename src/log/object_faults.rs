@@ -282,6 +282,22 @@ fn a_replay_asks_for_no_object_more_often_than_looking_at_it_and_reading_it_take
 }
 
 #[test]
+fn what_a_closed_writer_has_written_is_read_though_a_listing_is_old() {
+    let store = Unruly::new(1);
+    let log = open(&store, options(Role::Receivers));
+    for number in 0..3 {
+        log.append(&payload(number), number as i64).unwrap();
+    }
+    log.close().unwrap();
+    store.list_old(20);
+    // The task that renewed the mark is let go of beside.
+    thread::sleep(Duration::from_millis(300));
+    // As the next instance in this process does, a moment later.
+    let found = log.shared.scan().unwrap().map(Result::unwrap).count();
+    assert_eq!(found, 3, "what was acknowledged is not passed over in silence");
+}
+
+#[test]
 fn a_close_does_not_wait_longer_for_its_mark_to_go_than_that_would_live() {
     let store = Unruly::new(1);
     let log = open(&store, options(Role::Driver));
