@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, atomic::AtomicBool},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Log, shared::Shared};
@@ -260,4 +260,51 @@ fn a_record_above_the_largest_object_is_refused_and_one_below_is_not() {
     let error = log.append(&vec![7; 8 << 20], 1).unwrap_err();
     assert!(matches!(error, Error::Config(_)) && error.to_string().contains("maxPut"), "{error}");
     assert_eq!(log.read(&handle).unwrap().len(), (8 << 20) - 10_000);
+}
+
+#[test]
+fn a_replay_asks_for_no_object_more_often_than_looking_at_it_and_reading_it_take() {
+    let store = Unruly::new(1);
+    let log = open(&store, options(Role::Receivers));
+    for number in 0..20 {
+        log.append(&payload(number), number as i64).unwrap();
+    }
+    log.close().unwrap();
+    let again = open(&store, options(Role::Receivers));
+    store.take_gets();
+    assert_eq!(scanned(&again).len(), 20);
+    let mut gets: Vec<_> =
+        store.take_gets().into_iter().filter(|(path, _)| path.as_ref().ends_with(".seg")).collect();
+    gets.sort();
+    // The first one also tells when its writer began.
+    let often: Vec<_> = gets.iter().skip(1).filter(|(_, gets)| *gets > 2).collect();
+    assert!(gets.len() >= 20 && often.is_empty(), "asked for too often: {often:?}");
+}
+
+#[test]
+fn what_a_closed_writer_has_written_is_read_though_a_listing_is_old() {
+    let store = Unruly::new(1);
+    let log = open(&store, options(Role::Receivers));
+    for number in 0..3 {
+        log.append(&payload(number), number as i64).unwrap();
+    }
+    log.close().unwrap();
+    store.list_old(20);
+    // The task that renewed the mark is let go of beside.
+    thread::sleep(Duration::from_millis(300));
+    // As the next instance in this process does, a moment later.
+    let found = log.shared.scan().unwrap().map(Result::unwrap).count();
+    assert_eq!(found, 3, "what was acknowledged is not passed over in silence");
+}
+
+#[test]
+fn a_close_does_not_wait_longer_for_its_mark_to_go_than_that_would_live() {
+    let store = Unruly::new(1);
+    let log = open(&store, options(Role::Driver));
+    log.append(b"before", 1).unwrap();
+    store.mute_deletions();
+    let began = Instant::now();
+    log.close().unwrap();
+    // A driver's mark counts for 20 s.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }

@@ -431,8 +431,14 @@ impl<'a> Copying<'a> {
         }
         if self.expected < upto {
             let behind = self.segment.listed.length.saturating_sub(u64::from(self.segment.ends)).min(end);
+            let unit = GroupHeader::footprint(0, self.segment.block);
+            // Nobody knows how long one was of which nothing can be read.
+            let behind = match self.segment.content {
+                Content::Unreadable => behind.max(self.at + (upto - self.expected).saturating_mul(unit)),
+                _ => behind,
+            };
             // For what finds no room here there may be some in the next segment.
-            let room = behind.saturating_sub(self.at) / GroupHeader::footprint(0, self.segment.block);
+            let room = behind.saturating_sub(self.at) / unit;
             self.fill(behind, upto.min(self.expected + room))?;
         }
         Ok(())

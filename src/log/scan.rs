@@ -12,7 +12,7 @@ use super::{
     ahead::{Ahead, DISTANCE},
     analysis::{Analysis, Scope, SegmentState, analyse, is_simulated},
     recover::summarize,
-    walk::{Found, Frame, Frames, GroupAt, Walk},
+    walk::{Found, Frame, Frames, GroupAt, LARGE, Walk},
 };
 use crate::{
     codec::KeyRing,
@@ -24,8 +24,6 @@ use crate::{
     storage::Storage,
 };
 
-/// Bytes of a log that is read ahead by others.
-const LITTLE: u64 = 4 << 20;
 /// Segments that storage is told of before they are opened.
 const SOON: usize = 32;
 
@@ -181,7 +179,7 @@ impl Writer {
         let expected = (analysis.first > 0).then_some(analysis.first);
         // A short log is read before threads for it are there.
         let length: u64 = pending.iter().map(|s| s.listed.length).sum();
-        let ahead = ahead.filter(|_| length >= LITTLE);
+        let ahead = ahead.filter(|_| length >= LARGE && source.storage.traits().fetches);
         Ok(Some(Writer {
             source,
             analysis,
@@ -225,10 +223,9 @@ impl Writer {
             self.expected = self.expected.or(state.base());
             match self.source.storage.open(state.listed.id) {
                 Ok(reader) => {
-                    let in_parallel = reader.in_parallel();
                     let walk = Walk::new(reader, state.place, state.block, false)?;
                     let mut walk = walk.until(state.groups_end());
-                    if let Some(ahead) = self.ahead.as_ref().filter(|_| in_parallel) {
+                    if let Some(ahead) = &self.ahead {
                         let begun = self.begun.take().filter(|(id, ..)| *id == state.listed.id);
                         let (_, stream, from) = begun.unwrap_or_else(|| (0, ahead.stream(), 0));
                         walk = walk.with(ahead, stream, from);
@@ -320,9 +317,10 @@ impl Writer {
         // Whatever is wrong with it is met in its turn.
         let opened = self.source.storage.open(id).and_then(|reader| Ok((reader.size()?, reader)));
         let stream = ahead.stream();
+        let end = |size: u64| size.min(next.groups_end());
         let from = match opened {
-            Ok((size, reader)) if reader.in_parallel() => {
-                ahead.want(stream, &reader, 0..DISTANCE.min(size).min(next.groups_end()))
+            Ok((size, reader)) if end(size) >= LARGE => {
+                ahead.want(stream, &reader, 0..DISTANCE.min(end(size)))
             }
             _ => 0,
         };

@@ -114,8 +114,10 @@ pub(crate) fn survey(
 fn tell(analysis: &mut Analysis, unread: Vec<Unread>) {
     for place in unread {
         let Unread { segment, offset, end, why } = place;
-        let writer = analysis.segments.iter().find(|s| s.listed.id == segment);
-        let writer = writer.or(analysis.segments.last()).map_or_else(Uuid::nil, |s| s.place.writer);
+        // Where its header was not read, the neighbour's.
+        let mut known = analysis.segments.iter().filter(|s| s.header_checks);
+        let writer = known.clone().find(|s| s.listed.id >= segment).or(known.next_back());
+        let writer = writer.map_or_else(Uuid::nil, |s| s.place.writer);
         let detail = format!("{} bytes cannot be read: {why}", end.saturating_sub(offset));
         // What else is said of this place follows from that.
         analysis.findings.retain(|f| f.segment != segment || f.offset != offset);

@@ -18,8 +18,8 @@ use crate::{
 
 /// Bytes that are asked for at once, at most.
 const WINDOW: usize = 1 << 20;
-/// Bytes of a segment that is read by the chunk.
-const LARGE: u64 = 4 << 20;
+/// Bytes of a segment that is read by the chunk, and of a log that is read ahead.
+pub(super) const LARGE: u64 = 4 << 20;
 /// Bytes that storage is told to fetch ahead of what is read in order, where nobody else reads ahead.
 const EXPECTED: u64 = 8 << 20;
 

@@ -64,6 +64,9 @@ pub(crate) struct Traits {
     /// Whether a segment may be there before its header is: then one that is shorter than a header holds nothing, and is no
     /// damage. Its writer makes it at this moment, or died in the middle of that.
     pub(crate) begins_empty: bool,
+    /// Whether a scan reads ahead by threads of its own, and so opens a segment that it will open again. Where opening costs
+    /// a request, there is [`Storage::expect`].
+    pub(crate) fetches: bool,
     /// Whether space is kept in reserve for a full volume ([`Storage::keep_reserve`]).
     pub(crate) reserve: bool,
     /// Whether a group without records follows after a silence.
@@ -86,6 +89,7 @@ impl Traits {
             deferred: false,
             fenced: false,
             begins_empty: false,
+            fetches: true,
             reserve: true,
             idle_mark: true,
             collect_every: Duration::from_secs(10),

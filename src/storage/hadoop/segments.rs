@@ -269,6 +269,7 @@ impl Storage for HadoopStorage {
             preallocated: false,
             fenced: true,
             begins_empty: true,
+            fetches: false,
             reserve: false,
             // A minute.
             collect_every: self.inner.times.writer_renewed,

@@ -267,6 +267,11 @@ impl Bucket {
 
     /// Deletes objects, in bulk where the store can. What is absent is fine.
     pub(super) fn delete(&self, paths: Vec<Path>) -> Result<()> {
+        self.delete_within(paths, PATIENCE * 4)
+    }
+
+    /// The same, if it is done within `bound`.
+    pub(super) fn delete_within(&self, paths: Vec<Path>, bound: Duration) -> Result<()> {
         let Some(first) = paths.first().cloned() else { return Ok(()) };
         {
             let mut small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
@@ -282,7 +287,7 @@ impl Bucket {
             }
             Ok(())
         };
-        self.run("delete", &first, PATIENCE * 4, work)
+        self.run("delete", &first, bound, work)
     }
 }
 

@@ -79,6 +79,8 @@ pub(super) struct Held {
     bucket: Arc<Bucket>,
     pub(super) mark: Arc<Mark>,
     task: Option<Task<()>>,
+    /// Bound on a renewal, and on the mark's deletion: whoever closes a log waits for both.
+    bound: Duration,
     /// Marks of those whose log this was: removed when it is ours.
     others: Vec<Path>,
 }
@@ -104,6 +106,7 @@ impl Held {
         });
         let (theirs, store) = (mark.clone(), bucket.store.clone());
         let name = bucket.shown(&path);
+        let bound = every.clamp(LEAST, MOST);
         let task = tasks::begin(async move {
             use object_store::{ObjectStoreExt, PutPayload};
             loop {
@@ -125,7 +128,7 @@ impl Held {
                     }
                     store.put(&theirs.path, PutPayload::from_bytes(text.clone())).await
                 };
-                match tasks::within(every.clamp(LEAST, MOST), renewal).await {
+                match tasks::within(bound, renewal).await {
                     Some(Ok(_)) => *theirs.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began,
                     Some(Err(object_store::Error::NotFound { .. })) if overdue.is_none() => {
                         theirs.removed.store(true, Ordering::Release);
@@ -141,7 +144,7 @@ impl Held {
                 }
             }
         })?;
-        Ok(Held { bucket: bucket.clone(), mark, task: Some(task), others })
+        Ok(Held { bucket: bucket.clone(), mark, task: Some(task), bound, others })
     }
 }
 
@@ -166,8 +169,8 @@ impl Drop for Held {
         if self.mark.is_removed() {
             return;
         }
-        // Whoever comes next need not wait for it to grow old.
-        if let Err(e) = self.bucket.delete(vec![self.mark.path.clone()]) {
+        // Whoever comes next need not wait for it to grow old. No longer is waited here than that takes.
+        if let Err(e) = self.bucket.delete_within(vec![self.mark.path.clone()], self.bound) {
             log::debug!("a mark stays until it is old: {e}");
         }
     }

@@ -158,10 +158,12 @@ impl ObjectStorage {
     }
 
     /// Whether others may have cleaned up after this writer, as after one that is gone: then it knows of nothing that must
-    /// still be there.
+    /// still be there. Nobody has after one that wrote a moment ago, though it was closed, and its mark is gone since.
     fn may_be_collected(&self) -> bool {
-        let live = |mark: Arc<Mark>| !mark.is_removed() && mark.age() <= self.inner.times.overdue;
-        self.which != Which::Driver && !self.inner.mark(self.which).is_some_and(live)
+        let overdue = self.inner.times.overdue;
+        let live = |mark: Arc<Mark>| !mark.is_removed() && mark.age() <= overdue;
+        let recent = || locked(&self.lasting().confirmed).is_some_and(|s| s.elapsed() <= overdue);
+        self.which != Which::Driver && !self.inner.mark(self.which).is_some_and(live) && !recent()
     }
 
     /// Whether what was just written may be acknowledged.
@@ -245,6 +247,7 @@ impl Storage for ObjectStorage {
             most_group: self.inner.most_put.saturating_sub(BLOCK.into()),
             deferred: true,
             fenced: true,
+            fetches: false,
             reserve: false,
             idle_mark: false,
             collect_every: Duration::from_secs(60),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -34,6 +35,12 @@ pub(crate) struct Unruly {
     careless: bool,
     /// Whether nothing that this process wants to create arrives.
     outage: Arc<AtomicBool>,
+    /// Requests for each object's bytes.
+    gets: Arc<Mutex<HashMap<Path, u64>>>,
+    /// The last object that was created, and how many listings do not show it yet.
+    last: Arc<Mutex<(Option<Path>, u32)>>,
+    /// Whether deletions are never answered.
+    mute: Arc<AtomicBool>,
 }
 
 impl fmt::Display for Unruly {
@@ -59,7 +66,25 @@ impl Unruly {
             recent: Arc::default(),
             careless: false,
             outage: Arc::default(),
+            gets: Arc::default(),
+            last: Arc::default(),
+            mute: Arc::default(),
         }
+    }
+
+    /// How often each object's bytes were asked for since this was asked last.
+    pub(crate) fn take_gets(&self) -> HashMap<Path, u64> {
+        std::mem::take(&mut *self.gets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Answers no deletion any more.
+    pub(crate) fn mute_deletions(&self) {
+        self.mute.store(true, Ordering::Release);
+    }
+
+    /// The next `count` listings do not show what was created last.
+    pub(crate) fn list_old(&self, count: u32) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).1 = count;
     }
 
     /// One that does not heed If-None-Match.
@@ -113,6 +138,9 @@ impl ObjectStore for Unruly {
         if self.outage.load(Ordering::Acquire) {
             return Err(unsure("no route to host"));
         }
+        if options.mode == PutMode::Create {
+            self.last.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(path.clone());
+        }
         if self.careless {
             return self.inner.put_opts(path, payload, PutOptions::default()).await;
         }
@@ -157,10 +185,16 @@ impl ObjectStore for Unruly {
         if self.faults.load(Ordering::Acquire) && self.chance(40) == 0 {
             return Err(unsure("500 Internal Error"));
         }
+        if !options.head {
+            *self.gets.lock().unwrap_or_else(PoisonError::into_inner).entry(path.clone()).or_default() += 1;
+        }
         self.inner.get_opts(path, options).await
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        if self.mute.load(Ordering::Acquire) {
+            return futures_util::stream::pending().boxed();
+        }
         self.inner.delete_stream(paths)
     }
 
@@ -175,6 +209,15 @@ impl ObjectStore for Unruly {
                     let hide = o.as_ref().is_ok_and(|o| hidden.contains(&o.location));
                     std::future::ready(!hide)
                 })
+                .boxed();
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.1 > 0 {
+            last.1 -= 1;
+            let hidden = last.0.clone();
+            let all = self.inner.list(prefix);
+            return all
+                .filter(move |o| std::future::ready(o.as_ref().ok().map(|o| &o.location) != hidden.as_ref()))
                 .boxed();
         }
         self.inner.list(prefix)
