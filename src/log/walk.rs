@@ -67,8 +67,11 @@ impl Window {
     /// Keeps the device busy with what comes from `start` on.
     fn look_ahead(&mut self, start: u64) {
         let from = self.ahead.start.max(start);
-        if let (Some((ahead, stream)), Memory::Chunk(_)) = (&self.fetcher, &self.memory) {
-            self.ahead.start = ahead.want(*stream, &self.reader, from..self.ahead.end.min(start + DISTANCE));
+        if let Memory::Chunk(_) = self.memory {
+            if let Some((ahead, stream)) = &self.fetcher {
+                let until = self.ahead.end.min(start + DISTANCE);
+                self.ahead.start = ahead.want(*stream, &self.reader, from..until);
+            }
             return;
         }
         // In pieces of no less than half of what it is told at most.

@@ -493,14 +493,13 @@ impl SegmentRead for LocalReader {
     }
 
     fn read_through(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
-        let Some(direct) = self.direct.get_or_init(|| direct::reopen_direct(&self.file)) else {
-            return self.read(offset, into);
-        };
-        if let Some(n) = direct::read_cached(&self.file, offset, into) {
-            return Ok(n);
+        match self.direct.get_or_init(|| direct::reopen_direct(&self.file)) {
+            Some(direct) if !direct::is_cached(&self.file, offset, into.len() as u64) => {
+                // What a direct read cannot do, or says of the device, the other way may do, and says again.
+                fs::read_at(direct, &self.path, offset, into).or_else(|_| self.read(offset, into))
+            }
+            _ => self.read(offset, into),
         }
-        // What a direct read cannot do, or says of the device, the other way may do, and says again.
-        fs::read_at(direct, &self.path, offset, into).or_else(|_| self.read(offset, into))
     }
 
     fn in_parallel(&self) -> bool {
