@@ -13,7 +13,10 @@ use std::{
 };
 
 use super::{Log, shared::Shared};
-use crate::{Error, Options, RecordHandle, Role, Takeover, storage::object::sim::Unruly};
+use crate::{
+    Error, Options, RecordHandle, Role, Takeover,
+    storage::{Home, Which, object::sim::Unruly},
+};
 
 fn options(role: Role) -> Options {
     let mut options = Options::new("s3://test/app", role);
@@ -26,8 +29,12 @@ fn options(role: Role) -> Options {
 
 /// A log as another process would have it.
 fn open(store: &Unruly, options: Options) -> Log {
-    let home = store.home(&options);
-    let shared = Arc::new(Shared::with_home(options, Arc::new(home)));
+    let home = Arc::new(store.home(&options));
+    log_in(options, home)
+}
+
+fn log_in(options: Options, home: Arc<dyn Home>) -> Log {
+    let shared = Arc::new(Shared::with_home(options, home));
     Log {
         shared,
         closed: AtomicBool::new(false),
@@ -284,14 +291,20 @@ fn a_replay_asks_for_no_object_more_often_than_looking_at_it_and_reading_it_take
 #[test]
 fn what_a_closed_writer_has_written_is_read_though_a_listing_is_old() {
     let store = Unruly::new(1);
-    let log = open(&store, options(Role::Receivers));
+    let home = Arc::new(store.home(&options(Role::Receivers)));
+    let log = log_in(options(Role::Receivers), home.clone());
+    let mut writer = None;
     for number in 0..3 {
-        log.append(&payload(number), number as i64).unwrap();
+        writer = Some(log.append(&payload(number), number as i64).unwrap().writer);
     }
     log.close().unwrap();
     store.list_old(20);
     // The task that renewed the mark is let go of beside.
-    thread::sleep(Duration::from_millis(300));
+    let until = Instant::now() + Duration::from_secs(30);
+    while home.has_mark(Which::Receiver(writer.unwrap())) {
+        assert!(Instant::now() < until, "the mark is held for ever");
+        thread::yield_now();
+    }
     // As the next instance in this process does, a moment later.
     let found = log.shared.scan().unwrap().map(Result::unwrap).count();
     assert_eq!(found, 3, "what was acknowledged is not passed over in silence");

@@ -139,6 +139,12 @@ fn connected(remote: &Remote, properties: &StoreProperties) -> Result<Arc<Bucket
 }
 
 impl ObjectHome {
+    /// Whether a writer's mark is held here.
+    #[cfg(test)]
+    pub(crate) fn has_mark(&self, which: Which) -> bool {
+        self.inner.mark(which).is_some()
+    }
+
     /// Connects to nothing yet.
     ///
     /// # Errors
