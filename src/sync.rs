@@ -23,6 +23,7 @@ macro_rules! in_turns {
         }
     };
 }
+#[cfg(any(not(loom), feature = "object-store"))]
 pub(crate) use in_turns;
 
 /// The time of day: for what other machines see, and to notice that this one stood still.
