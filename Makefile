@@ -33,6 +33,10 @@ check-rust: setup-tools
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	cargo test --locked
 	cargo test --locked --no-default-features
+	# The benchmark's peers and the fuzz targets have lock files of their own, and are built by nothing else here.
+	for dir in benches/peers fuzz; do \
+	  cargo metadata --locked --format-version 1 --manifest-path $$dir/Cargo.toml >/dev/null || exit 1; \
+	done
 	$(MAKE) check-barriers
 	$(MAKE) check-planted
 	$(MAKE) loom

@@ -1,8 +1,10 @@
 //! What a lone writer's record costs, piece by piece: `cargo bench --bench one_writer [DIR]`.
 //!
-//! The device's durable write of so many zeroed bytes alone; of a block more, for headers; with a copy of the record before it; with
-//! a checksum, too. No log is involved: this is what any log with one copy and one checksum has at most, as long as it does
-//! one after the other. Ways take turns; medians of the rounds with least and most.
+//! The device's durable write of so many zeroed bytes alone; of a block more, for headers; with every byte of it set anew before,
+//! and nothing else; with a copy of the record instead; with a checksum, too. No log is involved: this is what any log with
+//! one copy and one checksum has at most, as long as it does one after the other. What the write itself takes is a column:
+//! bytes that a processor has just changed, as those of every record are, take the device longer than bytes that it has read
+//! before. Ways take turns; medians of the rounds with least and most.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{
@@ -25,31 +27,38 @@ const SPAN: u64 = 512 << 20;
 struct Way {
     name: &'static str,
     block: bool,
+    anew: bool,
     copy: bool,
     checksum: bool,
 }
 
-const WAYS: [Way; 4] = [
-    Way { name: "the device alone", block: false, copy: false, checksum: false },
-    Way { name: "a block more", block: true, copy: false, checksum: false },
-    Way { name: "with a copy", block: true, copy: true, checksum: false },
-    Way { name: "with a copy and a checksum", block: true, copy: true, checksum: true },
+const WAYS: [Way; 5] = [
+    Way { name: "the device alone", block: false, anew: false, copy: false, checksum: false },
+    Way { name: "a block more", block: true, anew: false, copy: false, checksum: false },
+    Way { name: "with its bytes set anew", block: true, anew: true, copy: false, checksum: false },
+    Way { name: "with a copy", block: true, anew: false, copy: true, checksum: false },
+    Way { name: "with a copy and a checksum", block: true, anew: false, copy: true, checksum: true },
 ];
 
-fn round(file: &File, buffer: &mut [u8], records: &[Vec<u8>], way: Way) -> (f64, f64) {
+fn round(file: &File, buffer: &mut [u8], records: &[Vec<u8>], way: Way) -> [f64; 3] {
     let size = records[0].len();
     let length = if way.block { size + BLOCK } else { size };
-    let (mut at, mut times, mut crc) = (0, Vec::new(), 0);
+    let (mut at, mut times, mut writes, mut crc) = (0, Vec::new(), Vec::new(), 0);
     let began = Instant::now();
     while began.elapsed() < ROUND {
         let start = Instant::now();
+        if way.anew {
+            buffer[..size].fill(times.len() as u8);
+        }
         if way.copy {
             buffer[..size].copy_from_slice(&records[times.len() % records.len()]);
         }
         if way.checksum {
             crc ^= crc32fast::hash(&buffer[..size]);
         }
+        let written = Instant::now();
         file.write_all_at(&buffer[..length], at).unwrap();
+        writes.push(written.elapsed().as_secs_f64() * 1e6);
         at += length as u64;
         if at + length as u64 > SPAN {
             at = 0;
@@ -59,13 +68,13 @@ fn round(file: &File, buffer: &mut [u8], records: &[Vec<u8>], way: Way) -> (f64,
     std::hint::black_box(crc);
     let rate = times.len() as f64 / began.elapsed().as_secs_f64();
     times.sort_by(f64::total_cmp);
-    (times[times.len() / 2], rate)
+    writes.sort_by(f64::total_cmp);
+    [times[times.len() / 2], writes[writes.len() / 2], rate * size as f64 / 1e6]
 }
 
-fn show(mut figures: Vec<f64>, scale: f64) -> String {
+fn show(mut figures: Vec<f64>) -> String {
     figures.sort_by(f64::total_cmp);
-    let [least, median, most] =
-        [figures[0], figures[figures.len() / 2], figures[figures.len() - 1]].map(|f| f * scale);
+    let [least, median, most] = [figures[0], figures[figures.len() / 2], figures[figures.len() - 1]];
     format!("{median:.0} ({least:.0}–{most:.0})")
 }
 
@@ -84,25 +93,18 @@ fn main() {
     let file = File::options().write(true).custom_flags(flags).open(&path).unwrap();
     let mut memory = vec![7u8; (2 << 20) + BLOCK];
     let start = memory.as_ptr().align_offset(BLOCK);
-    println!("| record | what | p50, µs | MB/s |\n|---|---|---|---|");
+    println!("| record | what | p50, µs | of it the write | MB/s |\n|---|---|---|---|---|");
     for size in [16 << 10, 64 << 10, 256 << 10, 1 << 20] {
         let records: Vec<Vec<u8>> = (0..32u8).map(|i| vec![i; size]).collect();
-        let mut found = WAYS.map(|_| (Vec::new(), Vec::new()));
+        let mut found = WAYS.map(|_| [Vec::new(), Vec::new(), Vec::new()]);
         for _ in 0..ROUNDS {
-            for (way, (times, rates)) in WAYS.iter().zip(&mut found) {
-                let (p50, rate) = round(&file, &mut memory[start..], &records, *way);
-                times.push(p50);
-                rates.push(rate);
+            for (way, found) in WAYS.iter().zip(&mut found) {
+                let figures = round(&file, &mut memory[start..], &records, *way);
+                found.iter_mut().zip(figures).for_each(|(all, figure)| all.push(figure));
             }
         }
-        for (way, (times, rates)) in WAYS.iter().zip(found) {
-            println!(
-                "| {} KiB | {} | {} | {} |",
-                size >> 10,
-                way.name,
-                show(times, 1.0),
-                show(rates, size as f64 / 1e6)
-            );
+        for (way, found) in WAYS.iter().zip(found) {
+            println!("| {} KiB | {} | {} |", size >> 10, way.name, found.map(show).join(" | "));
         }
     }
     std::fs::remove_file(path).unwrap();

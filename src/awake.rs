@@ -23,8 +23,10 @@ const COMPUTED: Duration = Duration::from_millis(2);
 const PAUSE: Duration = Duration::from_millis(4);
 /// up to this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(512);
-/// Soon: within so many times the last pause after its end.
-const SOON: u32 = 4;
+/// Soon: so long after the end of the last pause. Whoever computes is met again with one of the next yields; what is met later
+/// is something else, such as a housekeeper that gives a large file back. (Counted in pauses, as it once was, a few dozen of
+/// those in a second made pauses as long as they get.)
+const SOON: Duration = Duration::from_millis(8);
 
 /// Those who yield in [`stay_awake_with_few`], in the whole process.
 static YIELDERS: AtomicU32 = AtomicU32::new(0);
@@ -104,7 +106,7 @@ impl Crowd {
         }
         let (now, until) = (since_first(now), self.until.load(Ordering::Relaxed));
         let last = self.pause.load(Ordering::Relaxed);
-        let soon = last > 0 && now < until.saturating_add(last.saturating_mul(u64::from(SOON)));
+        let soon = last > 0 && now < until.saturating_add(nanos(SOON));
         let pause = if soon { (last * 2).min(nanos(LONGEST_PAUSE)) } else { nanos(PAUSE) };
         self.pause.store(pause, Ordering::Relaxed);
         self.until.store(now.saturating_add(pause), Ordering::Relaxed);
@@ -140,7 +142,7 @@ mod tests {
             assert!(!crowd.is_about(end), "{doubled} pauses");
             now = end + Duration::from_millis(1);
         }
-        now += LONGEST_PAUSE * (SOON + 1);
+        now += LONGEST_PAUSE + SOON;
         crowd.met(now);
         assert!(!crowd.is_about(now + PAUSE), "after a long time it begins anew");
     }

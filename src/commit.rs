@@ -27,6 +27,8 @@ const YIELDS: Duration = Duration::from_micros(200);
 const COPYING: Duration = Duration::from_micros(20);
 /// Polls before a waiter parks: a few microseconds, which is what a wake-up call costs.
 const SPINS: u32 = 30;
+/// Pieces of work that one worker does before it looks whether its own wait is over, at most.
+const IN_A_ROW: u32 = 16;
 
 /// How those who wait spend the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -179,6 +181,9 @@ impl Copies {
 
     /// Waits for all of them. Copies take microseconds, so this yields before it parks.
     pub(crate) fn await_all(&self) {
+        if !self.any() {
+            return;
+        }
         if sync::polls()
             && self.done.manner != Manner::Sleep
             && stay_awake(COPYING, || !self.any()) == Awake::Over
@@ -228,6 +233,11 @@ pub(crate) trait Machine {
     fn step(&mut self, now: Instant, worker: Self::Worker) -> Step<Self::Op>;
     /// Takes in how a piece of work went.
     fn done(&mut self, now: Instant, outcome: Self::Outcome);
+    /// The next piece of work for whoever has just done one, even if that was all it waited for: where a piece is done sooner
+    /// than another would be there to take over.
+    fn go_on(&mut self, _now: Instant, _worker: Self::Worker) -> Option<Self::Op> {
+        None
+    }
     /// A worker panicked: answer everybody who waits with an error.
     fn crash(&mut self);
     /// Whom the last calls want woken.
@@ -288,10 +298,18 @@ impl<M: Machine> Commit<M> {
             }
             match self.with(|m| m.step(sync::now(), worker)) {
                 Step::Do(op) => {
-                    let alarm = Alarm(self);
-                    let outcome = carry_out(op);
-                    std::mem::forget(alarm);
-                    self.with(|m| m.done(sync::now(), outcome));
+                    let (mut next, mut left) = (Some(op), IN_A_ROW);
+                    while let Some(op) = next {
+                        let alarm = Alarm(self);
+                        let outcome = carry_out(op);
+                        std::mem::forget(alarm);
+                        left -= 1;
+                        next = self.with(|m| {
+                            let now = sync::now();
+                            m.done(now, outcome);
+                            if left > 0 { m.go_on(now, worker) } else { None }
+                        });
+                    }
                 }
                 Step::Idle(again) => gate.wait(seen, again),
             }

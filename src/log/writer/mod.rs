@@ -223,8 +223,7 @@ impl Writer {
             }
             None => source,
         };
-        let began = sync::now();
-        let deadline = began + self.shared.write_timeout;
+        let mut deadline = None;
         loop {
             // The clock is read under the lock: nobody's time is before that of whoever came first.
             match self.shared.commit.with(|core| core.reserve(sync::now(), coded.length, time))? {
@@ -235,7 +234,10 @@ impl Writer {
                     return self.shared.append_large(&group, buffers, coded, source);
                 }
                 Reserved::Wait(space, seen) => {
-                    if sync::now() >= deadline {
+                    // From here on: most never wait, and need no look at the clock.
+                    let now = sync::now();
+                    let deadline = *deadline.get_or_insert(now + self.shared.write_timeout);
+                    if now >= deadline {
                         return Err(Error::Timeout {
                             waited: self.shared.write_timeout,
                             detail: "all memory for records on their way to the device is taken (spark.ferrowal.memory)".into(),

@@ -641,6 +641,13 @@ impl Machine for Core {
         }
     }
 
+    fn go_on(&mut self, now: Instant, worker: Worker) -> Option<Op> {
+        match worker {
+            Worker::Member(_) if !self.config.durable && self.fatal.is_none() => self.another_write(now),
+            _ => None,
+        }
+    }
+
     fn crash(&mut self) {
         self.stop(Error::Internal("a panic while the log was writing".into()));
     }

@@ -52,6 +52,30 @@ impl Core {
         }
     }
 
+    /// The next write, if there is nothing to be done before it, for whoever has just done one. Where none has a barrier it is
+    /// over long before one of those who wait for it has a processor.
+    pub(super) fn another_write(&mut self, now: Instant) -> Option<Op> {
+        if !self.can_fly() {
+            return None;
+        }
+        if self.queue.is_empty() && self.verdict(now) == Verdict::Go {
+            self.close_filling();
+        }
+        let head = self.queue.front().filter(|q| q.group.large.is_none())?;
+        let footprint = GroupHeader::footprint(head.frames, self.config.align);
+        if !self.segments.active().is_some_and(|a| a.takes(footprint, head.max_time, &self.config)) {
+            self.poke_waiters();
+            return None;
+        }
+        let head = self.queue.pop_front()?;
+        // Nobody needs to look for it any more.
+        self.wakes.retain(|w| !matches!(w, Wake::Poke(gate) if Arc::ptr_eq(gate, &head.group.gate)));
+        match self.submit(now, head, footprint, self.barrier()) {
+            Step::Do(op) => Some(op),
+            Step::Idle(_) => None,
+        }
+    }
+
     /// Whether a group may be submitted now.
     pub(super) fn can_fly(&self) -> bool {
         let in_trouble = self.flying.iter().any(|f| f.state == FlightState::Failed);
