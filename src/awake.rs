@@ -30,11 +30,27 @@ const SOON: Duration = Duration::from_millis(8);
 
 /// Those who yield in [`stay_awake_with_few`], in the whole process.
 static YIELDERS: AtomicU32 = AtomicU32::new(0);
-/// At most as many. Fewer were seen to leave a third of the throughput of small records by many threads on the table: to wake
-/// them took longer than the barrier that they had waited for.
-static MOST_YIELDERS: Lazy<u32> =
-    Lazy::new(|| thread::available_parallelism().map_or(1, |n| (16 * n.get()).min(64) as u32));
+/// At most as many, on any number of processors: to wake those that sleep takes longer than the barrier that they waited for,
+/// and who yields to the others costs them little.
+const MOST_YIELDERS: u32 = 64;
+/// Whether a quota of processor time (a control group's) is below the processors that there are. There those who yield do so
+/// side by side, and not in turn: they would use up what the quota has, and all of the process would stand still for the rest
+/// of its period.
+static QUOTA: Lazy<bool> = Lazy::new(|| {
+    let there = rustix::thread::sched_getaffinity(None).map_or(0, |set| set.count());
+    processors() < there
+});
+/// On so few processors other things suit.
+pub(crate) const FEW: u32 = 2;
 static CROWD: Crowd = Crowd::new();
+
+/// Processors that this process may use.
+pub(crate) fn processors() -> u32 {
+    static PROCESSORS: Lazy<u32> = Lazy::new(|| {
+        thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+    });
+    *PROCESSORS
+}
 
 /// How a wait without sleeping ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +89,7 @@ pub(crate) fn stay_awake(most: Duration, over: impl Fn() -> bool) -> Awake {
 
 /// The same, unless as many as there may be are at it already.
 pub(crate) fn stay_awake_with_few(most: Duration, over: impl Fn() -> bool) -> Awake {
-    let result = match YIELDERS.fetch_add(1, Ordering::Relaxed) < *MOST_YIELDERS {
+    let result = match YIELDERS.fetch_add(1, Ordering::Relaxed) < MOST_YIELDERS && !*QUOTA {
         true => stay_awake(most, over),
         false => Awake::Crowded,
     };
@@ -113,12 +129,12 @@ impl Crowd {
     }
 }
 
-fn since_first(now: Instant) -> u64 {
+pub(crate) fn since_first(now: Instant) -> u64 {
     static FIRST: Lazy<Instant> = Lazy::new(Instant::now);
     nanos(now.saturating_duration_since(*FIRST))
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

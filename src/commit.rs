@@ -15,8 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use once_cell::sync::Lazy;
+
 use crate::{
-    awake::{Awake, stay_awake, stay_awake_with_few},
+    awake::{Awake, FEW, processors, stay_awake, stay_awake_with_few},
     sync::{self, Arc, AtomicU32, Mutex, MutexGuard, Word},
 };
 
@@ -25,8 +27,11 @@ const OPEN: u32 = 1 << 31;
 const YIELDS: Duration = Duration::from_micros(200);
 /// Copies are waited for without sleeping for so long.
 const COPYING: Duration = Duration::from_micros(20);
-/// Polls before a waiter parks: a few microseconds, which is what a wake-up call costs.
-const SPINS: u32 = 30;
+/// Waits that are spent yielding last so long at most: for the group before, and for one's own.
+const AWAKE: Duration = Duration::from_micros(400);
+/// Polls before a waiter yields or parks: a microsecond, which is less than a wake-up call costs. On few processors fewer:
+/// it is the one that whoever is waited for needs.
+static SPINS: Lazy<u32> = Lazy::new(|| if processors() <= FEW { 6 } else { 30 });
 /// Pieces of work that one worker does before it looks whether its own wait is over, at most.
 const IN_A_ROW: u32 = 16;
 
@@ -130,7 +135,7 @@ impl Gate {
 
     /// Waits for a little while without sleeping; gives whether the wait is over.
     fn poll(&self, seen: u32, deadline: Option<Instant>) -> bool {
-        for _ in 0..SPINS {
+        for _ in 0..*SPINS {
             if self.word.load(Ordering::Acquire) != seen {
                 return true;
             }
@@ -138,7 +143,7 @@ impl Gate {
         }
         let changed = || self.word.load(Ordering::Acquire) != seen;
         let Some(deadline) = deadline else {
-            return self.manner == Manner::Yield && stay_awake_with_few(YIELDS, changed) == Awake::Over;
+            return self.manner == Manner::Yield && stay_awake_with_few(AWAKE, changed) == Awake::Over;
         };
         if self.manner == Manner::Sleep {
             return false;
@@ -298,20 +303,42 @@ impl<M: Machine> Commit<M> {
             }
             match self.with(|m| m.step(sync::now(), worker)) {
                 Step::Do(op) => {
-                    let (mut next, mut left) = (Some(op), IN_A_ROW);
-                    while let Some(op) = next {
-                        let alarm = Alarm(self);
-                        let outcome = carry_out(op);
-                        std::mem::forget(alarm);
-                        left -= 1;
-                        next = self.with(|m| {
-                            let now = sync::now();
-                            m.done(now, outcome);
-                            if left > 0 { m.go_on(now, worker) } else { None }
-                        });
-                    }
+                    let outcome = self.guarded(|| carry_out(op));
+                    self.finish(worker, outcome, |_| (), &mut carry_out);
                 }
                 Step::Idle(again) => gate.wait(seen, again),
+            }
+        }
+    }
+
+    /// Does a piece of work; if it panics, everybody who waits gets an error.
+    pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> T) -> T {
+        let alarm = Alarm(self);
+        let result = work();
+        std::mem::forget(alarm);
+        result
+    }
+
+    /// Says how a piece of work went, and goes on while the machine has more for whoever did it; then asks it something.
+    pub(crate) fn finish<R>(
+        &self,
+        worker: M::Worker,
+        mut outcome: M::Outcome,
+        ask: impl Fn(&mut M) -> R,
+        mut carry_out: impl FnMut(M::Op) -> M::Outcome,
+    ) -> R {
+        let mut left = IN_A_ROW;
+        loop {
+            left -= 1;
+            let next = self.with(|m| {
+                let now = sync::now();
+                m.done(now, outcome);
+                let more = if left > 0 { m.go_on(now, worker) } else { None };
+                more.map_or_else(|| Err(ask(m)), Ok)
+            });
+            match next {
+                Ok(op) => outcome = self.guarded(|| carry_out(op)),
+                Err(answer) => return answer,
             }
         }
     }

@@ -39,6 +39,7 @@ mod storage;
 mod sync;
 #[cfg(all(test, not(loom), feature = "object-store"))]
 mod turns;
+mod turnstile;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -78,6 +78,10 @@ mod switch {
         CleanByMinTime,
         /// A durable group is answered before older ones are durable.
         AcknowledgeOutOfOrder,
+        /// A record that goes by itself is answered before older ones are written.
+        AnswerLoneAtOnce,
+        /// Those that wait for older ones are not woken when these are written.
+        LeaveLoneAsleep,
         /// The number of a segment whose creation failed is used again.
         ReuseId,
         /// Recovery does not know that a later segment makes groups void.

@@ -210,6 +210,23 @@ mod modelled {
         pub(crate) fn fetch_sub(&self, n: u32, order: Ordering) -> u32 {
             self.fetch_add(n.wrapping_neg(), order)
         }
+
+        pub(crate) fn store(&self, n: u32, order: Ordering) {
+            self.0.store(n, Ordering::Release);
+            fence(order);
+        }
+
+        pub(crate) fn compare_exchange(
+            &self,
+            from: u32,
+            to: u32,
+            order: Ordering,
+            _: Ordering,
+        ) -> Result<u32, u32> {
+            let before = self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+            fence(order);
+            before
+        }
     }
 
     /// The futex: what the kernel does under the lock of its own queue is done under `queue` here.

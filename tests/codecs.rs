@@ -72,6 +72,8 @@ fn every_codec_gives_back_what_was_written() {
                 for (handle, record) in &written {
                     log.locate(handle).unwrap();
                     assert!(log.read(handle).unwrap() == *record, "{compression:?} {ring:?} {handle}");
+                    let shown = log.read_with(handle, |shown| shown == record).unwrap();
+                    assert!(shown, "{compression:?} {ring:?} {handle}, shown");
                 }
                 let all: Vec<_> = log.scan().unwrap().map(Result::unwrap).collect();
                 assert!(all.iter().eq(written.iter().map(|(_, r)| r)), "{compression:?} {ring:?} {role:?}");

@@ -14,7 +14,7 @@ use std::{
 };
 
 use common::{all, open, options, record};
-use ferrowal::{Error, Log, RecordHandle, Role};
+use ferrowal::{Durability, Error, Log, RecordHandle, Role};
 
 /// Fails the test, instead of letting it hang, if `work` takes longer than a generous bound.
 fn bounded<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -32,9 +32,22 @@ fn bounded<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
 
 #[test]
 fn sixty_four_threads_write_and_read_while_others_clean_and_close() {
-    bounded(|| {
+    write_and_read_while_others_clean_and_close(Durability::Device);
+}
+
+/// Where records go by themselves, and with others, and beside others.
+#[test]
+fn so_they_do_without_barriers() {
+    if common::local() {
+        write_and_read_while_others_clean_and_close(Durability::Os);
+    }
+}
+
+fn write_and_read_while_others_clean_and_close(durability: Durability) {
+    bounded(move || {
         let dir = tempfile::tempdir().unwrap();
         let mut opts = options(dir.path(), Role::Receivers);
+        opts.durability = durability;
         opts.segment_size = 1 << 20;
         let clock = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
@@ -107,10 +120,12 @@ fn sixty_four_threads_write_and_read_while_others_clean_and_close() {
 #[test]
 fn a_close_during_writes_loses_none_that_was_acknowledged() {
     bounded(|| {
-        for role in [Role::Driver, Role::Receivers] {
+        let ways = [Durability::Device, Durability::Os].into_iter().take(1 + usize::from(common::local()));
+        for (role, durability) in ways.flat_map(|d| [(Role::Driver, d), (Role::Receivers, d)]) {
             let dir = tempfile::tempdir().unwrap();
             for round in 0..10u64 {
                 let mut opts = options(dir.path(), role);
+                opts.durability = durability;
                 opts.lock_wait = Duration::from_secs(20);
                 let log = Arc::new(Log::open(opts).unwrap());
                 log.scan().unwrap().for_each(drop);
@@ -131,7 +146,7 @@ fn a_close_during_writes_loses_none_that_was_acknowledged() {
             let mut found = all(&open(dir.path(), role));
             found.sort();
             found.dedup();
-            assert_eq!(found.len(), 400, "{role:?}");
+            assert_eq!(found.len(), 400, "{role:?}, {durability:?}");
         }
     });
 }

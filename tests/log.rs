@@ -248,18 +248,23 @@ fn a_source_that_fails_leaves_a_void_and_harms_nobody() {
             if offset >= self.1 { Err(Error::Source("it broke".into())) } else { Ok(()) }
         }
     }
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), Role::Receivers);
-    log.append(b"first", 1).unwrap();
-    // At once, and after some megabytes of a record that is staged in pieces.
-    for (length, good) in [(100, 0), (20 << 20, 0), (20 << 20, 10 << 20)] {
-        assert!(matches!(log.append_from(&mut Broken(length, good), 2).unwrap_err(), Error::Source(_)));
-        log.append(b"next", 3).unwrap();
+    for way in common::ways() {
+        println!("{way}");
+        let dir = tempfile::tempdir().unwrap();
+        let mut opts = options(dir.path(), Role::Receivers);
+        common::write_by(&mut opts, way);
+        let log = Log::open(opts).unwrap();
+        log.append(b"first", 1).unwrap();
+        // At once, and after some megabytes of a record that is staged in pieces.
+        for (length, good) in [(100, 0), (20 << 20, 0), (20 << 20, 10 << 20)] {
+            assert!(matches!(log.append_from(&mut Broken(length, good), 2).unwrap_err(), Error::Source(_)));
+            log.append(b"next", 3).unwrap();
+        }
+        let expected = [b"first".to_vec(), b"next".to_vec(), b"next".to_vec(), b"next".to_vec()];
+        assert_eq!(all(&log), expected);
+        log.close().unwrap();
+        assert_eq!(all(&open(dir.path(), Role::Receivers)), expected);
     }
-    let expected = [b"first".to_vec(), b"next".to_vec(), b"next".to_vec(), b"next".to_vec()];
-    assert_eq!(all(&log), expected);
-    log.close().unwrap();
-    assert_eq!(all(&open(dir.path(), Role::Receivers)), expected);
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::{
     fs,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
-    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -225,6 +224,9 @@ fn a_rotten_header_costs_no_record_where_a_neighbour_is_of_the_same_writer() {
     }
 }
 
+/// What groups are aligned to.
+const BLOCK: usize = 4096;
+
 struct Broken;
 
 impl RecordSource for Broken {
@@ -236,14 +238,17 @@ impl RecordSource for Broken {
     }
 }
 
-/// Waits until the last group in the handle's segment has no records: it says that those before it were durable.
-fn await_mark(dir: &Path, h: &RecordHandle) {
+/// Waits until the last group of the driver's log has no records: it says that those before it were durable. That is one in
+/// the last record's segment, or, if that had no room for another group, the first one in the next.
+fn await_mark(dir: &Path) {
     let began = Instant::now();
     loop {
-        let bytes = fs::read(segment_file(dir, Role::Driver, h)).unwrap();
-        let last =
-            (1..bytes.len() / 4096).filter(|i| &bytes[i * 4096..][..4] == b"FWGR").max().unwrap() * 4096;
-        if bytes[last + 24..last + 28] == [0; 4] {
+        let last = driver_segments(dir).iter().rev().find_map(|path| {
+            let bytes = fs::read(path).unwrap();
+            let group = bytes.chunks_exact(BLOCK).rev().find(|b| b.starts_with(b"FWGR"))?;
+            Some(group[24..28] == [0; 4])
+        });
+        if last == Some(true) {
             return;
         }
         assert!(began.elapsed() < Duration::from_secs(30), "silence, and no mark");
@@ -258,15 +263,13 @@ fn a_mark_follows_every_silence() {
         let mut opts = options(dir.path(), Role::Driver);
         opts.idle_mark = Duration::from_millis(50);
         let log = Log::open(opts).unwrap();
-        let handles = Mutex::new(Vec::new());
         thread::scope(|s| {
             for t in 0..4 {
-                let (log, handles) = (&log, &handles);
+                let log = &log;
                 s.spawn(move || {
                     let began = Instant::now();
                     while began.elapsed() < Duration::from_millis(100) {
-                        let h = log.append(&record(t, 1000), 1).unwrap();
-                        handles.lock().unwrap().push(h);
+                        log.append(&record(t, 1000), 1).unwrap();
                     }
                 });
             }
@@ -275,9 +278,30 @@ fn a_mark_follows_every_silence() {
             // What a failed append left behind is no noise.
             log.append_from(&mut Broken, 3).unwrap_err();
         }
-        let last = handles.into_inner().unwrap().into_iter().max_by_key(|h| (h.segment, h.offset)).unwrap();
-        await_mark(dir.path(), &last);
+        await_mark(dir.path());
     }
+}
+
+#[test]
+fn a_mark_follows_in_the_next_segment_where_the_last_one_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opts = options(dir.path(), Role::Driver);
+    // Not while the segment is being filled.
+    opts.idle_mark = Duration::from_secs(2);
+    let log = Log::open(opts).unwrap();
+    let mut last = log.append(b"the first", 1).unwrap();
+    let file = segment_file(dir.path(), Role::Driver, &last);
+    let size = fs::metadata(&file).unwrap().len();
+    // A segment keeps room for four marks that free space, and its footer.
+    while last.offset / BLOCK as u64 * BLOCK as u64 + 7 * BLOCK as u64 <= size {
+        last = log.append(b"one more", 1).unwrap();
+    }
+    assert_eq!(segment_file(dir.path(), Role::Driver, &last), file, "it was not to overflow");
+    await_mark(dir.path());
+    let full = fs::read(&file).unwrap();
+    // There may be marks between the records, after a write for which the device took its time.
+    let last = full.chunks_exact(BLOCK).rev().find(|b| b.starts_with(b"FWGR")).unwrap();
+    assert_ne!(last[24..28], [0; 4], "the mark is in the next one");
 }
 
 #[test]

@@ -148,8 +148,7 @@ fn read<'local>(
     into: JByteArray<'local>,
 ) -> Outcome<()> {
     let handle = convert::handle(env, &handle)?;
-    let record = registry::log(id)?.call(|log| Ok(log.read(&handle)?))?;
-    buffer::fill_array(env, &into, &record)
+    registry::log(id)?.call(|log| log.read_with(&handle, |record| buffer::fill_array(env, &into, record))?)
 }
 
 fn read_direct<'local>(
@@ -183,8 +182,7 @@ fn scan_take<'local>(
     id: jlong,
     into: JByteArray<'local>,
 ) -> Outcome<()> {
-    let record = registry::scan(id)?.take()?;
-    buffer::fill_array(env, &into, &record)
+    registry::scan(id)?.take(|record| buffer::fill_array(env, &into, record))
 }
 
 fn scan_take_direct<'local>(
@@ -193,10 +191,11 @@ fn scan_take_direct<'local>(
     id: jlong,
     into: JByteBuffer<'local>,
 ) -> Outcome<()> {
-    let record = registry::scan(id)?.take()?;
-    buffer::fill_direct(env, &into, record.len(), |into| {
-        into.copy_from_slice(&record);
-        Ok(())
+    registry::scan(id)?.take(|record| {
+        buffer::fill_direct(env, &into, record.len(), |into| {
+            into.copy_from_slice(record);
+            Ok(())
+        })
     })
 }
 

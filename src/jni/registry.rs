@@ -12,8 +12,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
-
 use super::error::{Failure, panic_text};
 use crate::{Error, Location, Log, Options, Role, Scan};
 
@@ -57,40 +55,28 @@ impl OpenLog {
 /// A scan that Java has open, with the record it has not yet taken.
 pub(super) struct OpenScan {
     log: Arc<OpenLog>,
-    state: Mutex<ScanState>,
-}
-
-struct ScanState {
     /// None at the end, so that files are let go of as soon as the last record was read.
-    scan: Option<Scan>,
-    next: Option<Bytes>,
+    scan: Mutex<Option<Scan>>,
 }
 
 impl OpenScan {
     /// Moves to the next record and tells its length; none at the end.
     pub(super) fn advance(&self) -> Result<Option<usize>, Failure> {
         self.log.call(|_| {
-            let mut state = locked(&self.state);
+            let mut scan = locked(&self.scan);
+            let next = scan.as_mut().map_or(Ok(None), Scan::lend);
             // An error ends the scan as well: what lies behind it is not known to be in order.
-            state.next = match state.scan.as_mut().and_then(Iterator::next) {
-                Some(Ok(record)) => Some(record),
-                Some(Err(error)) => {
-                    state.scan = None;
-                    state.next = None;
-                    return Err(error.into());
-                }
-                None => {
-                    state.scan = None;
-                    None
-                }
-            };
-            Ok(state.next.as_ref().map(Bytes::len))
+            if !matches!(next, Ok(Some(_))) {
+                *scan = None;
+            }
+            Ok(next?)
         })
     }
 
-    /// Takes the record that the last [`OpenScan::advance`] found.
-    pub(super) fn take(&self) -> Result<Bytes, Failure> {
-        locked(&self.state).next.take().ok_or(Failure::Stale)
+    /// Has `take` copy the record that the last [`OpenScan::advance`] found.
+    pub(super) fn take(&self, take: impl FnOnce(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+        let shown = locked(&self.scan).as_mut().map_or(Ok(None), |scan| scan.show(take))?;
+        shown.unwrap_or(Err(Failure::Stale))
     }
 }
 
@@ -149,8 +135,7 @@ pub(super) fn open_scan(id: i64) -> Result<i64, Failure> {
     let scan = log.call(|log| Ok(log.scan()?))?;
     let registry = registry();
     let id = registry.last.fetch_add(1, Ordering::Relaxed) + 1;
-    let state = Mutex::new(ScanState { scan: Some(scan), next: None });
-    locked(&registry.scans).insert(id, Arc::new(OpenScan { log, state }));
+    locked(&registry.scans).insert(id, Arc::new(OpenScan { log, scan: Mutex::new(Some(scan)) }));
     Ok(id)
 }
 

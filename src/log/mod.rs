@@ -213,6 +213,15 @@ impl Log {
         self.shared.read(handle, into)
     }
 
+    /// [`Log::read`] for a caller who copies the record elsewhere: `show` sees it where it was read, and is called only when
+    /// it was found whole.
+    ///
+    /// # Errors
+    /// As for `read`.
+    pub fn read_with<T>(&self, handle: &RecordHandle, show: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        self.shared.read_with(handle, show)
+    }
+
     /// All records that were written and not cleaned, in write order, read lazily. A driver's are those of its current
     /// generation; the receivers' are those of all writers, in the order of
     /// the creation of their oldest segments.

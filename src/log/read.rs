@@ -111,6 +111,31 @@ impl Reader {
         self.read_located(at, &located, into)
     }
 
+    /// Reads the record and shows it to `show`, in memory that is not kept: from where the device wrote it, if it was not in
+    /// the page cache.
+    pub(crate) fn read_with<T>(&self, at: &At<'_>, show: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let located = self.locate(at)?;
+        let (mut show, mut shown) = (Some(show), None);
+        let length = at.handle.length as usize;
+        // One that is encrypted or compressed is shown from where it was decoded.
+        if at.handle.version <= VERSION {
+            located.0.lend(at.handle.offset, FRAME_HEADER + length, &mut |frame| {
+                if let Some(record) = at.plain(frame) {
+                    shown = show.take().map(|show| show(record));
+                }
+            });
+        }
+        match (shown, show) {
+            (Some(shown), _) => Ok(shown),
+            // What is wrong with it is met again.
+            (None, Some(show)) => with_memory(length, |bytes| {
+                self.read_located(at, &located, bytes)?;
+                Ok(show(bytes))
+            }),
+            (None, None) => Err(Error::Internal("a record was shown to nobody".into())),
+        }
+    }
+
     /// The same from where it was found: one call to the device, and no other, unless the check fails.
     pub(crate) fn read_located(&self, at: &At<'_>, located: &Located, into: &mut [u8]) -> Result<()> {
         // An object is opened before it is read, and may be cleaned in between.
@@ -130,6 +155,33 @@ impl Reader {
         into.fill(0);
         Err(at.corrupt("the record's frame does not check"))
     }
+}
+
+/// Memory for records that were read into it, to be used again: large pieces are dear to get and to give back.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// So many pieces of so many bytes at most.
+const SPARES: usize = 2;
+const SPARE_LENGTH: usize = 512 << 10;
+
+fn with_memory<T>(length: usize, work: impl FnOnce(&mut [u8]) -> Result<T>) -> Result<T> {
+    let fits = |spares: &mut Vec<Vec<u8>>| {
+        let at = spares.iter().position(|spare| spare.len() >= length)?;
+        Some(spares.swap_remove(at))
+    };
+    let spare = fits(&mut SPARE.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut memory = match spare {
+        Some(spare) => spare,
+        None => super::zeroed(length)?,
+    };
+    let result = work(&mut memory[..length]);
+    if memory.len() <= SPARE_LENGTH {
+        let mut spares = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        // The longest ones stay: they do for all.
+        spares.push(memory);
+        spares.sort_unstable_by_key(|spare| std::cmp::Reverse(spare.len()));
+        spares.truncate(SPARES);
+    }
+    result
 }
 
 /// A segment that could hold the record.
@@ -200,6 +252,16 @@ impl At<'_> {
     /// Whether a frame's header says what the handle says.
     fn is_of(&self, f: &FrameHeader) -> bool {
         f.kind == FrameKind::Record && f.coded.raw == self.handle.length && f.crc == self.handle.crc
+    }
+
+    /// The record in these bytes, if they are its frame, and neither encrypted nor compressed.
+    fn plain<'f>(&self, frame: &'f [u8]) -> Option<&'f [u8]> {
+        let h = self.handle;
+        let (head, record) = frame.split_first_chunk::<FRAME_HEADER>()?;
+        let f = FrameHeader::decode(head).filter(|f| self.is_of(f) && f.coded.codec.is_plain())?;
+        let place = Place { log: h.log, writer: h.writer, segment: h.segment };
+        let whole = record.len() == h.length as usize && f.check(head, record, &place, h.offset);
+        (whole && admit(&f, (&place, h.offset), self.keys).is_ok()).then_some(record)
     }
 
     fn read_checked(&self, segment: &Arc<dyn SegmentRead>, into: &mut [u8]) -> Result<bool> {

@@ -12,7 +12,7 @@ use super::{
     ahead::{Ahead, DISTANCE},
     analysis::{Analysis, Scope, SegmentState, analyse, is_simulated},
     recover::summarize,
-    walk::{Found, Frame, Frames, GroupAt, LARGE, Walk},
+    walk::{Found, Frame, Frames, GroupAt, LARGE, Payload, Walk, Window},
 };
 use crate::{
     codec::KeyRing,
@@ -33,6 +33,8 @@ pub(crate) struct Source {
     pub(crate) scope: Scope,
     /// Records below this time were cleaned, whatever the log itself says.
     pub(crate) threshold: i64,
+    /// Segments below this number were cleaned, as far as a writer of this process knows.
+    pub(crate) low_water: Box<dyn Fn() -> u64 + Send>,
     /// Whether what is missing altogether was cleaned meanwhile.
     pub(crate) removed: Box<dyn Fn() -> Result<bool> + Send>,
     /// For records that are encrypted.
@@ -65,6 +67,8 @@ pub struct Scan {
     policy: Recovery,
     skipped: u64,
     records: u64,
+    /// What [`Scan::lend`] came to last.
+    lent: Option<Payload>,
 }
 
 impl std::fmt::Debug for Scan {
@@ -97,7 +101,7 @@ struct Writer {
 impl Scan {
     pub(crate) fn new(sources: Vec<Source>, policy: Recovery) -> Scan {
         let ahead = (!is_simulated()).then(Arc::default);
-        Scan { sources: sources.into(), current: None, ahead, policy, skipped: 0, records: 0 }
+        Scan { sources: sources.into(), current: None, ahead, policy, skipped: 0, records: 0, lent: None }
     }
 
     /// Damaged places that were skipped so far (only under [`Recovery::Salvage`]).
@@ -105,7 +109,7 @@ impl Scan {
         self.skipped
     }
 
-    fn advance(&mut self) -> Result<Option<Bytes>> {
+    fn advance(&mut self) -> Result<Option<Payload>> {
         loop {
             let Some(writer) = &mut self.current else {
                 let Some(source) = self.sources.pop_front() else { return Ok(None) };
@@ -128,24 +132,54 @@ impl Scan {
             }
         }
     }
-}
 
-impl Iterator for Scan {
-    type Item = Result<Bytes>;
+    /// Goes to the next record and tells its length, without a copy of it; `None` at the end. [`Scan::show`] has it until
+    /// the scan goes on.
+    ///
+    /// # Errors
+    /// As the iterator's. After an error the scan ends.
+    pub fn lend(&mut self) -> Result<Option<usize>> {
+        self.lent = self.go_on()?;
+        Ok(self.lent.as_ref().map(Payload::len))
+    }
 
-    fn next(&mut self) -> Option<Result<Bytes>> {
+    /// Shows the record that [`Scan::lend`] came to, once; `None` if there is none.
+    ///
+    /// # Errors
+    /// None that a caller could bring about.
+    pub fn show<T>(&mut self, show: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        let Some(payload) = self.lent.take() else { return Ok(None) };
+        payload.bytes(self.window()).map(|record| Some(show(record)))
+    }
+
+    fn window(&self) -> Option<&Window> {
+        self.current.as_ref()?.segment.as_ref().map(|(_, walk)| &walk.window)
+    }
+
+    /// The next record; lets go of everything where there is none.
+    fn go_on(&mut self) -> Result<Option<Payload>> {
+        self.lent = None;
         let next = self.advance();
         if !matches!(next, Ok(Some(_))) {
             self.sources.clear();
             self.current = None;
             self.ahead = None;
         }
-        next.transpose()
+        next
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<Bytes>;
+
+    fn next(&mut self) -> Option<Result<Bytes>> {
+        let next = self.go_on();
+        next.and_then(|p| p.map(|payload| payload.into_own(self.window())).transpose()).transpose()
     }
 }
 
 enum Item {
-    Record(Bytes),
+    Record(Payload),
     Damage(Error),
 }
 
@@ -259,7 +293,7 @@ impl Writer {
 
     /// Whether a segment that is not there was cleaned since the scan began: the low-water mark proves it.
     fn was_cleaned(&self, id: u64) -> Result<bool> {
-        if (self.source.removed)()? {
+        if (self.source.low_water)() > id || (self.source.removed)()? {
             return Ok(true);
         }
         // The mark is newer than what this scan is limited to.

@@ -520,10 +520,13 @@ impl Shared {
             };
             let live = live.as_ref().filter(|_| own);
             let home = self.home.clone();
+            // A scan that is open keeps no writer from going.
+            let writing = live.map(Arc::downgrade).unwrap_or_default();
             Source {
                 storage,
                 scope: Scope { log, writer, deep, limit: live.map(|l| l.acked()), settle: live.is_none() },
                 threshold,
+                low_water: Box::new(move || writing.upgrade().map_or(0, |w| w.low_water())),
                 removed: Box::new(move || match which {
                     Which::Driver => Ok(false),
                     Which::Receiver(uuid) => home.was_removed(uuid),
@@ -553,6 +556,12 @@ impl Shared {
 
     pub(crate) fn read(&self, handle: &RecordHandle, into: &mut [u8]) -> Result<()> {
         let read = self.with_place(handle, |at| self.reader.read(at, into));
+        self.metrics().read(u64::from(handle.length), &read);
+        read
+    }
+
+    pub(crate) fn read_with<T>(&self, handle: &RecordHandle, show: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let read = self.with_place(handle, |at| self.reader.read_with(at, show));
         self.metrics().read(u64::from(handle.length), &read);
         read
     }

@@ -281,7 +281,9 @@ impl Part {
                         })
                     };
                     let seen = match frame {
-                        Frame::Record { time, payload, .. } => Some(record(time, Ok(payload))),
+                        Frame::Record { time, payload, .. } => {
+                            Some(record(time, Ok(payload.into_own(Some(&window))?)))
+                        }
                         Frame::Closed { time, error } => Some(record(time, Err(error))),
                         Frame::Bad { offset, detail } => Some(Seen::Bad { segment: id, offset, detail }),
                         Frame::Void => None,

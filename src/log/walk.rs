@@ -122,6 +122,16 @@ impl Window {
         Ok(&have[from..have.len().min(from.saturating_add(most))])
     }
 
+    /// The same as [`Window::some`] gives, of what was read last and nothing else.
+    fn held(&self, offset: u64, length: usize) -> Option<&[u8]> {
+        let memory = match &self.memory {
+            Memory::Plain(bytes) => bytes,
+            Memory::Chunk(chunk) => chunk.as_deref()?,
+        };
+        let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        memory.get(..self.length)?.get(from..from.checked_add(length)?)
+    }
+
     /// `length` bytes at `offset`, or fewer at the segment's end. At most [`WINDOW`].
     pub(crate) fn bytes(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
         let have = self.some(offset, length)?.len();
@@ -310,12 +320,56 @@ impl Walk {
     }
 }
 
+/// A record's bytes, which were checked.
+#[derive(Debug, Clone)]
+pub(crate) enum Payload {
+    Own(Bytes),
+    /// So many bytes from this place of the segment on, until the window reads something else: whoever copies them elsewhere
+    /// copies them once.
+    Lent(u64, usize),
+}
+
+impl Payload {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Payload::Own(bytes) => bytes.len(),
+            Payload::Lent(_, length) => *length,
+        }
+    }
+
+    /// The bytes. Lent ones are in the `window` that the frame was read in, if that has read nothing since.
+    ///
+    /// # Errors
+    /// If it has.
+    pub(crate) fn bytes<'a>(&'a self, window: Option<&'a Window>) -> Result<&'a [u8]> {
+        match self {
+            Payload::Own(bytes) => Ok(bytes),
+            Payload::Lent(offset, length) => window
+                .and_then(|window| window.held(*offset, *length))
+                .ok_or_else(|| Error::Internal("a record that is not in memory any more".into())),
+        }
+    }
+
+    /// The bytes, to be kept. As [`Payload::bytes`].
+    ///
+    /// # Errors
+    /// The same, and where there is no memory.
+    pub(crate) fn into_own(self, window: Option<&Window>) -> Result<Bytes> {
+        if let Payload::Own(bytes) = self {
+            return Ok(bytes);
+        }
+        let mut own = super::room(self.len())?;
+        own.extend_from_slice(self.bytes(window)?);
+        Ok(own.into())
+    }
+}
+
 /// One frame of a group.
 #[derive(Debug, Clone)]
 pub(crate) enum Frame {
     Record {
         time: i64,
-        payload: Bytes,
+        payload: Payload,
         /// Whether it is encrypted.
         sealed: bool,
     },
@@ -395,7 +449,13 @@ impl Frames {
         let from = at + FRAME_HEADER as u64;
         let mut payload = Vec::new();
         let keys = keys.filter(|_| header.kind == FrameKind::Record);
-        let checks = if keys.is_some() {
+        let plain = header.coded.codec.is_plain();
+        // What lies in memory in one piece is not copied here.
+        let piece = if keys.is_some() && plain { window.some(from, length)? } else { &[] };
+        let lent = keys.is_some() && plain && piece.len() == length;
+        let checks = if lent {
+            header.check(&bytes, piece, place, at)
+        } else if keys.is_some() {
             payload = super::room(length)?;
             read_all(window, from, length, &mut payload)? && header.check(&bytes, &payload, place, at)
         } else {
@@ -415,7 +475,7 @@ impl Frames {
             return Ok(None);
         }
         if let Some(keys) = keys {
-            let decoded = if header.coded.codec.is_plain() {
+            let decoded = if plain {
                 admit(&header, (place, at), keys).map(Ok)
             } else {
                 let mut record = super::zeroed(header.coded.raw as usize)?;
@@ -438,7 +498,7 @@ impl Frames {
         let frame = match header.kind {
             FrameKind::Record => Frame::Record {
                 time: header.time,
-                payload: payload.into(),
+                payload: if lent { Payload::Lent(from, length) } else { Payload::Own(payload.into()) },
                 sealed: header.coded.codec.sealed,
             },
             FrameKind::Void => Frame::Void,

@@ -300,6 +300,12 @@ pub(crate) trait SegmentRead: Send + Sync + Debug {
     /// Reads at `offset` into `head` and then `body`, in one call to the device.
     fn read_two(&self, offset: u64, head: &mut [u8], body: &mut [u8]) -> Result<usize>;
 
+    /// Reads `length` bytes at `offset`, or fewer at the end, into memory of its own, and shows them to `take`: where the
+    /// device would not write to a caller's, and they come sooner that way. Otherwise does nothing, and says so.
+    fn lend(&self, _offset: u64, _length: usize, _take: &mut dyn FnMut(&[u8])) -> bool {
+        false
+    }
+
     /// As `read`, for much that is read once and in order, into memory of [`Chunk`]: past the cache where that is faster and
     /// the cache does not have it. At a multiple of [`BLOCK`](crate::format::BLOCK).
     fn read_through(&self, offset: u64, into: &mut [u8]) -> Result<usize> {

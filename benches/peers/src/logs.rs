@@ -15,7 +15,7 @@ use okaywal::{Configuration, LogVoid, WriteAheadLog};
 use protobuf::well_known_types::BytesValue;
 use raft_engine::{Config, Engine, LogBatch, MessageExt, ReadableSize};
 
-use crate::waiting::Waiting;
+use crate::{waiting::Waiting, writing::Writing};
 
 /// Why a log could not do something.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -43,6 +43,7 @@ pub fn open(name: &str, dir: &Path, size: usize, threads: usize) -> Result<Arc<d
         "ferrowal-os" => Ferrowal::open(dir),
         "waiting" => Waiting::open(dir, size, threads, false),
         "waiting-awake" => Waiting::open(dir, size, threads, true),
+        "writing" => Writing::open(dir, size),
         _ => Err(format!("no log is named '{name}'").into()),
     }
 }

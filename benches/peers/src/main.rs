@@ -2,7 +2,8 @@
 //! is told to, so that its rounds interleave with those of the rows in the JVM.
 //!
 //! ```text
-//! peers LOG DIRECTORY SIZE THREADS     LOG: raft-engine, okaywal, ferrowal-os, waiting or waiting-awake;
+//! peers LOG DIRECTORY SIZE THREADS     LOG: raft-engine, okaywal, ferrowal-os, waiting, waiting-awake
+//!                                      or writing;
 //!                                      SIZE in bytes; an existing empty directory
 //! ```
 //!
@@ -18,6 +19,7 @@
 
 mod logs;
 mod waiting;
+mod writing;
 
 use std::{
     io::{BufRead, Write},
@@ -57,7 +59,7 @@ fn run() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [log, dir, size, threads] = args.as_slice() else {
         return Err(
-            "usage: peers raft-engine|okaywal|ferrowal-os|waiting|waiting-awake DIRECTORY SIZE THREADS"
+            "usage: peers raft-engine|okaywal|ferrowal-os|waiting|waiting-awake|writing DIRECTORY SIZE THREADS"
                 .into(),
         );
     };

@@ -8,6 +8,7 @@
 
 use std::{
     collections::VecDeque,
+    io::IoSlice,
     sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
@@ -22,6 +23,7 @@ use crate::{
     format::{Coded, FRAME_HEADER, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Place, SEAL_PREFIX},
     log::RecordSource,
     planted::planted,
+    storage::{Barrier, SegmentWrite},
     sync::{Arc, AtomicU32},
 };
 
@@ -30,6 +32,8 @@ const MOST_FRAMES: usize = 4096;
 
 /// Answered groups that are kept to be used again: more than are about at a time.
 const SPENT: usize = 8;
+/// Of these, so many are looked at before a new one is made: one that cannot be used yet does not stand before the others.
+const LOOKED_AT: usize = 3;
 /// Bytes that are copied before their checksum is taken.
 const CHECKED_PIECE: usize = 32 << 10;
 
@@ -226,7 +230,7 @@ impl Group {
     }
 }
 
-/// Groups that were answered, oldest first, to be used again.
+/// Groups that were answered, to be used again.
 #[derive(Debug, Default)]
 pub(crate) struct Spent(VecDeque<Arc<Group>>);
 
@@ -239,12 +243,15 @@ impl Spent {
     }
 
     fn take(&mut self, manner: Manner) -> Option<Arc<Group>> {
-        let mut oldest = self.0.pop_front()?;
-        if Group::renew(&mut oldest, manner).is_some() {
-            return Some(oldest);
+        for _ in 0..LOOKED_AT.min(self.0.len()) {
+            let mut oldest = self.0.pop_front()?;
+            if Group::renew(&mut oldest, manner).is_some() {
+                return Some(oldest);
+            }
+            // One whose members are slow to go, or whose last wake-up call comes from a thread that lost its processor, is looked
+            // at again later.
+            self.0.push_back(oldest);
         }
-        // One whose members are slow to go is looked at again later.
-        self.0.push_back(oldest);
         None
     }
 }
@@ -444,19 +451,7 @@ impl Seat {
         if coded.length != self.length {
             return Err(Error::Internal("a record of another length than was reserved".into()));
         }
-        let sealed = coded.codec.sealed;
-        let start = FRAME_HEADER + if sealed { SEAL_PREFIX } else { 0 };
-        let end = start + coded.content as usize;
-        let mut payload = Hasher::new();
-        let mut done = 0;
-        for piece in self.data[start..end].chunks_mut(CHECKED_PIECE) {
-            source.copy(done, piece)?;
-            if !sealed {
-                payload.update(piece);
-            }
-            done += piece.len();
-        }
-        self.data[end..].fill(0);
+        let payload = fill_frame(&mut self.data, source, coded)?;
         self.hand_in(FrameKind::Record, coded, payload);
         Ok((self.group.clone(), self.index))
     }
@@ -485,6 +480,73 @@ impl Seat {
     }
 }
 
+/// Copies a record into its frame, and takes its checksum piece by piece.
+fn fill_frame(frame: &mut [u8], source: &mut dyn RecordSource, coded: Coded) -> Result<Hasher> {
+    let sealed = coded.codec.sealed;
+    let start = FRAME_HEADER + if sealed { SEAL_PREFIX } else { 0 };
+    let end = start + coded.content as usize;
+    let mut payload = Hasher::new();
+    let mut done = 0;
+    for piece in frame[start..end].chunks_mut(CHECKED_PIECE) {
+        source.copy(done, piece)?;
+        if !sealed {
+            payload.update(piece);
+        }
+        done += piece.len();
+    }
+    frame[end..].fill(0);
+    Ok(payload)
+}
+
+/// A record that goes by itself: a group of one in memory of its caller's, from its header to its padding.
+#[derive(Debug)]
+pub(crate) struct LoneGroup<'a> {
+    bytes: &'a mut [u8],
+    coded: Coded,
+    time: i64,
+    payload: Hasher,
+}
+
+impl<'a> LoneGroup<'a> {
+    /// Payload bytes of a record that may go by itself, at most: more are better shared out, or encrypted, by a group.
+    pub(crate) const MOST: u32 = 16 << 10;
+    /// Bytes that hold any of them.
+    pub(crate) const ROOM: usize = GROUP_HEADER + FRAME_HEADER + Self::MOST as usize + 64;
+
+    /// Copies the record of `source` into `room`, which has [`LoneGroup::ROOM`] bytes.
+    pub(crate) fn stage(
+        room: &'a mut [u8],
+        source: &mut dyn RecordSource,
+        coded: Coded,
+        time: i64,
+    ) -> Result<LoneGroup<'a>> {
+        let end = GROUP_HEADER + FrameHeader::footprint(coded.length) as usize;
+        let payload = fill_frame(&mut room[GROUP_HEADER..end], source, coded)?;
+        Ok(LoneGroup { bytes: room, coded, time, payload })
+    }
+
+    /// Payload bytes of the frame and of the record, and the record's time.
+    pub(crate) fn sizes(&self) -> (u32, u32, i64) {
+        (self.coded.length, self.coded.raw, self.time)
+    }
+
+    /// Encodes it for its place, and writes it there; gives the frame's checksum, too.
+    pub(crate) fn write(self, segment: &dyn SegmentWrite, stamp: &Stamp) -> Result<(u32, Placed, Written)> {
+        let LoneGroup { bytes, coded, time, payload } = self;
+        let frame = FrameHeader::footprint(coded.length);
+        let offset = stamp.offset + GROUP_HEADER as u64;
+        let (header, crc) =
+            FrameHeader::encode(FrameKind::Record, coded, time, &payload, &stamp.place, offset);
+        bytes[GROUP_HEADER..][..FRAME_HEADER].copy_from_slice(&header);
+        let mut written = Written::none();
+        written.note(coded.length, time);
+        bytes[..GROUP_HEADER].copy_from_slice(&stamp.header(frame, 1, &written));
+        bytes[GROUP_HEADER + frame as usize..stamp.footprint as usize].fill(0);
+        segment.write(stamp.offset, &mut [IoSlice::new(&bytes[..stamp.footprint as usize])], Barrier::No)?;
+        Ok((crc, Placed { place: stamp.place, offset: stamp.offset }, written))
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         if !self.filled {
@@ -493,5 +555,29 @@ impl Drop for Seat {
             payload.update(&self.data[FRAME_HEADER..FRAME_HEADER + self.length as usize]);
             self.hand_in(FrameKind::Void, Coded::plain(self.length), payload);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_still_held_does_not_stand_before_the_others() {
+        let manner = Manner::Sleep;
+        let groups: Vec<_> = (0..3).map(|_| Arc::new(Group::new(None, manner))).collect();
+        let mut spent = Spent::default();
+        groups.iter().for_each(|group| spent.keep(group));
+        let addresses: Vec<_> = groups.iter().map(Arc::as_ptr).collect();
+        // A wake-up call for the first one is still on its way, and nobody has the others any more.
+        let call = groups[0].gate.clone();
+        drop(groups);
+        for at in [1, 2] {
+            let taken = spent.take(manner).map(|group| Arc::as_ptr(&group));
+            assert_eq!(taken, Some(addresses[at]));
+        }
+        assert!(spent.take(manner).is_none(), "it is not used while it is held");
+        drop(call);
+        assert_eq!(spent.take(manner).map(|group| Arc::as_ptr(&group)), Some(addresses[0]));
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod segments;
 pub mod simulation;
 
 use std::{
+    cell::Cell,
     io::IoSlice,
     sync::{
         Arc, Mutex, PoisonError,
@@ -25,33 +26,43 @@ use std::{
 use bytes::BytesMut;
 use uuid::Uuid;
 
-pub(crate) use self::core::Config;
+pub(crate) use self::core::{Config, Tuning, Unsealed};
 use self::{
-    core::{Core, Op, Outcome, Reserved, Worker, Written, address},
-    group::{Group, Placed, Seat, Stamp},
+    core::{Core, Fate, Lone, Op, Outcome, Reserved, Worker, Written, address},
+    group::{Group, LoneGroup, Placed, PlacedFrame, Seat, Stamp},
     large::{Target, write_large},
     pool::Pool,
     segments::Segments,
 };
 use super::{
-    RecordSource, Slice, collect::Remains, read::Reader, recover::Recovered, threshold::Thresholds,
-    wall_clock,
+    RecordSource, Slice, analysis::is_simulated, collect::Remains, read::Reader, recover::Recovered,
+    threshold::Thresholds, wall_clock,
 };
 use crate::{
+    awake::processors,
     codec::{Coder, Key},
     commit::Commit,
     error::{Error, Result},
-    format::{Coded, Place, SegmentHeader, UNPADDED},
+    format::{Coded, GROUP_HEADER, Place, SegmentHeader, UNPADDED},
     handle::RecordHandle,
     metrics::{Metrics, Sized, add},
     options::{Durability, Options},
     planted::planted,
     storage::{Barrier, Claim, Home, SegmentWrite, Storage, Which},
     sync,
+    turnstile::{TURN, Turnstile},
 };
 
 /// Deleting takes as long as the file system likes; meanwhile the next segment is prepared.
 const HOUSEKEEPERS: usize = 2;
+/// Where no barriers are asked for, sealing is what writes a segment to the device, as fast as it can. What is cleaned before
+/// this time need not go there at all, and what is left the kernel writes back as it likes.
+const SEAL_AFTER: Duration = Duration::from_secs(10);
+/// Beyond this it begins at once. A close waits for these bytes; whoever opens the log after a kill reads them, and remembers
+/// their groups (120 bytes each); and each segment is an open file.
+const MOST_UNSEALED: Unsealed = Unsealed { bytes: 1 << 30, groups: 500_000, segments: 64 };
+/// What simulations take for the machine's processors.
+const SIMULATED_PROCESSORS: u32 = 4;
 
 /// A log that is open for writing. Shared by all instances in the process.
 #[derive(Debug)]
@@ -72,6 +83,8 @@ struct Shared {
     block: u32,
     align: u32,
     durable: bool,
+    /// Where writes wait for no device, and for processors.
+    turnstile: Option<Turnstile>,
     metrics: &'static Metrics,
     lanes: usize,
     /// What is done to records before they are written.
@@ -134,6 +147,8 @@ impl Writer {
         let traits = storage.traits();
         let driver = which == Which::Driver;
         let durable = options.durability == Durability::Device;
+        // One seed is one run of a simulation, on any machine.
+        let processors = if is_simulated() { SIMULATED_PROCESSORS } else { processors() };
         // What no barrier follows is written again and again by the kernel as it likes: padding would gain nothing.
         let align = if durable { traits.pad } else { UNPADDED };
         let metrics = Metrics::of(options.role);
@@ -155,10 +170,17 @@ impl Writer {
             max_failures: options.max_failures,
             write_timeout: options.write_timeout,
             idle_mark: options.idle_mark,
+            seal_after: if durable { Duration::ZERO } else { SEAL_AFTER.min(options.rolling_interval) },
+            most_unsealed: if durable { Unsealed::default() } else { MOST_UNSEALED },
             collect_every: (!driver).then_some(traits.collect_every),
             reserve: driver && prepare && traits.reserve,
             prepare,
             spin: options.spin,
+            tuning: if traits.preallocated && durable {
+                Tuning::for_processors(processors)
+            } else {
+                Tuning::OTHERWISE
+            },
             metrics,
         };
         let (log, writer) = ids;
@@ -180,6 +202,7 @@ impl Writer {
             block: traits.block,
             align,
             durable,
+            turnstile: (!durable && traits.in_flight > 1).then(|| Turnstile::new(processors, TURN)),
             metrics,
             lanes: traits.lanes,
             coder: Coder::new(options),
@@ -223,10 +246,27 @@ impl Writer {
             }
             None => source,
         };
+        let _pass = self.shared.turnstile.as_ref().map(Turnstile::enter);
+        let mut alone = Alone::Not;
+        if !self.shared.durable && coded.length <= LoneGroup::MOST && !coded.codec.sealed {
+            alone = self.shared.append_alone(coded, source, time)?;
+        }
+        if let Alone::Acknowledged(handle) = alone {
+            return Ok(handle);
+        }
         let mut deadline = None;
+        // One that was refused after it went alone comes in even while the log is being closed.
+        let mut again = alone == Alone::Refused;
         loop {
             // The clock is read under the lock: nobody's time is before that of whoever came first.
-            match self.shared.commit.with(|core| core.reserve(sync::now(), coded.length, time))? {
+            match self.shared.commit.with(|core| {
+                let now = sync::now();
+                if std::mem::take(&mut again) {
+                    core.rejoin(now, coded.length, time)
+                } else {
+                    core.reserve(now, coded.length, time)
+                }
+            })? {
                 Reserved::Seat(seat, seen, look) => {
                     return self.shared.append_seat(seat, (!look).then_some(seen), coded, source);
                 }
@@ -303,6 +343,16 @@ impl Drop for Writer {
     }
 }
 
+/// How it went for a record that may go by itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Alone {
+    Acknowledged(RecordHandle),
+    /// Others were before it.
+    Not,
+    /// It was not written, and goes with others.
+    Refused,
+}
+
 /// Makes others look for work when a caller leaves without having looked.
 struct Successor<'a>(&'a Shared);
 
@@ -316,6 +366,48 @@ impl Shared {
     fn keep_house(&self) {
         let gate = self.commit.with(|core| core.housekeeper.clone());
         self.commit.drive(Worker::Housekeeper, &gate, |op| self.carry_out(op));
+    }
+
+    /// Writes a record by itself, if nobody waits; otherwise it goes with others.
+    fn append_alone(&self, coded: Coded, source: &mut dyn RecordSource, time: i64) -> Result<Alone> {
+        let mut room = ROOM.try_with(Cell::take).unwrap_or_default();
+        room.resize(LoneGroup::ROOM, 0);
+        let result = LoneGroup::stage(&mut room, source, coded, time).map(|group| self.write_alone(group));
+        let _gone = ROOM.try_with(|spare| spare.set(room));
+        result
+    }
+
+    fn write_alone(&self, group: LoneGroup<'_>) -> Alone {
+        let (length, raw, time) = group.sizes();
+        let Some(Lone { stamp, segment, ticket }) =
+            self.commit.with(|core| core.go_alone(sync::now(), length, time))
+        else {
+            return Alone::Not;
+        };
+        let written = self.commit.guarded(|| {
+            let written = group.write(segment.as_ref(), &stamp);
+            self.say(&written);
+            written
+        });
+        let crc = written.as_ref().map_or(0, |(crc, ..)| *crc);
+        let outcome = Outcome::Written {
+            sequence: stamp.sequence,
+            result: written.map(|(_, placed, written)| (placed, written)),
+        };
+        let mut fate =
+            self.commit.finish(Worker::Lone, outcome, |core| core.fate(ticket), |op| self.carry_out(op));
+        loop {
+            match fate {
+                Fate::Acknowledged => {
+                    let frame =
+                        PlacedFrame { place: stamp.place, offset: stamp.offset + GROUP_HEADER as u64, crc };
+                    return Alone::Acknowledged(self.handle_of(frame, raw));
+                }
+                Fate::Waits(gate, seen) => gate.wait(seen, None),
+                Fate::Refused => return Alone::Refused,
+            }
+            fate = self.commit.with(|core| core.fate(ticket));
+        }
     }
 
     fn append_seat(
@@ -367,8 +459,11 @@ impl Shared {
     }
 
     fn handle(&self, group: &Group, index: usize, length: u32) -> Result<RecordHandle> {
-        let placed = group.answered(index)?;
-        Ok(RecordHandle {
+        Ok(self.handle_of(group.answered(index)?, length))
+    }
+
+    fn handle_of(&self, placed: PlacedFrame, length: u32) -> RecordHandle {
+        RecordHandle {
             log: placed.place.log,
             writer: placed.place.writer,
             segment: placed.place.segment,
@@ -376,7 +471,7 @@ impl Shared {
             length,
             crc: placed.crc,
             version: self.coder.coding().version(),
-        })
+        }
     }
 
     /// Carries out one operation. Failures go back to the machine, which decides; here they are only told.
@@ -413,15 +508,23 @@ impl Shared {
                 }
                 Outcome::Created { id, urgent: space.urgent, result }
             }
-            Op::Seal { place, mut footer, at } => {
+            Op::Seal { place, mut footer, at, segment } => {
                 footer.sealed = wall_clock();
                 let bytes = footer.encode(&place, at, self.block);
                 let began = Instant::now();
-                let result = self.sync_before_footer(place.segment);
-                let result = result.and_then(|()| self.storage.seal(place.segment, at, &bytes));
-                if let Err(e) = &result {
-                    log::warn!("a segment stays without a footer; nothing in it is affected: {e}");
-                }
+                // A footer says that the groups before it are durable. Without barriers they are not yet, and a power cut while
+                // both are written might keep the footer alone. By the file that they were written to: the kernel tells it of
+                // everything that failed since.
+                let unsynced = segment.filter(|_| !self.durable && !planted!(SealUnsynced));
+                let synced = unsynced.map_or(Ok(()), |s| s.write(0, &mut [], Barrier::Yes));
+                self.say(&synced);
+                let result = synced.and_then(|()| {
+                    let sealed = self.storage.seal(place.segment, at, &bytes);
+                    if let Err(e) = &sealed {
+                        log::warn!("a segment stays without a footer; nothing in it is affected: {e}");
+                    }
+                    sealed
+                });
                 self.metrics.time(Sized::Seal, began.elapsed());
                 Outcome::Sealed { id: place.segment, result }
             }
@@ -430,7 +533,8 @@ impl Shared {
                 self.say(&result);
                 Outcome::Synced { id, low_water, threshold, result }
             }
-            Op::Delete { ids, tainted } => {
+            Op::Delete { ids, tainted, open } => {
+                drop(open);
                 // In order, oldest first.
                 let mut runs = ids.chunk_by(|a, b| tainted.contains(a) == tainted.contains(b));
                 let result =
@@ -461,15 +565,6 @@ impl Shared {
         }
     }
 
-    /// A footer says that the groups before it are durable. Without barriers they are not yet, and a power cut while both
-    /// are written might keep the footer alone.
-    fn sync_before_footer(&self, id: u64) -> Result<()> {
-        if self.durable || planted!(SealUnsynced) {
-            return Ok(());
-        }
-        self.storage.open(id)?.settle()
-    }
-
     /// Tells of a failure that comes again and again only when it begins.
     fn say_once<T>(&self, told: &AtomicBool, result: &Result<T>, what: &str) {
         let failed = result.is_err();
@@ -483,6 +578,11 @@ impl Shared {
             log::warn!("{}: {e}", self.storage.place());
         }
     }
+}
+
+thread_local! {
+    /// Where this thread's records are staged that go by themselves.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Encodes a group for its place and makes it durable.

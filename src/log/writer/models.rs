@@ -28,10 +28,12 @@ use crate::{
     format::Coded,
     handle::RecordHandle,
     log::{RecordSource, Slice, read::Reader, recover::Recovered},
+    options::Durability,
     planted::{Bug, Guard},
     report::RecoveryReport,
     storage::{Home, Which, sim::World},
     sync,
+    turnstile::Turnstile,
 };
 
 /// Tries all orders with so many preemptions at most. FERROWAL_BUG names a bug to be planted in all of them.
@@ -58,8 +60,13 @@ fn every_order(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 
 /// A writer on a fresh log, without threads of its own. `keep`: segments are to be made ahead of need, by a housekeeper.
 fn writer(in_flight: usize, keep: bool) -> Arc<Writer> {
+    writer_with(in_flight, keep, Durability::Device)
+}
+
+fn writer_with(in_flight: usize, keep: bool, durability: Durability) -> Arc<Writer> {
     let world = World::new(1, in_flight);
     let mut options = Options::new("/modelled", Role::Receivers);
+    options.durability = durability;
     options.clean_grace = Duration::ZERO;
     let ids = (world.log(), Uuid::from_u128(7));
     let which = Which::Receiver(ids.1);
@@ -166,6 +173,24 @@ fn acknowledgement_is_in_sequence_with_two_groups_in_flight() {
     });
 }
 
+/// Without barriers, records that go by themselves are answered in order, and nobody stays asleep over that.
+#[test]
+fn records_that_go_alone_are_answered() {
+    every_order(2, || {
+        let writer = writer_with(2, false, Durability::Os);
+        // Makes the segment, and goes with nobody.
+        let mut places = vec![append(&writer, 0).expect("acknowledged")];
+        let other = writer.clone();
+        let other = thread::spawn(move || [1, 2].map(|n| append(&other, n).expect("acknowledged")));
+        places.push(append(&writer, 3).expect("acknowledged"));
+        places.extend(other.join().expect("no panic"));
+        places.sort_by_key(|h| (h.segment, h.offset));
+        places.dedup_by_key(|h| (h.segment, h.offset));
+        assert_eq!(places.len(), 4, "two records have one place");
+        assert_eq!(writer.acked(), 5, "a group is lost");
+    });
+}
+
 /// Others that left looking for work to this caller go on without it.
 #[test]
 fn a_copy_that_fails_leaves_nobody_behind() {
@@ -252,11 +277,53 @@ fn a_segment_that_another_thread_makes_is_waited_for() {
     });
 }
 
+/// Whoever finds no place at the turnstile is called when there is one, whoever else comes and goes,
+#[test]
+fn whoever_waits_at_the_turnstile_comes_in() {
+    every_order(3, || all_come_in(1, Duration::MAX, [1, 2]));
+}
+
+/// or is given one.
+#[test]
+fn whoever_waits_at_the_turnstile_is_given_a_place() {
+    every_order(3, || all_come_in(1, Duration::ZERO, [1, 2]));
+}
+
+/// Where two leave and call one, that one calls the other.
+#[test]
+fn whoever_waits_at_a_turnstile_of_two_places_comes_in() {
+    every_order(2, || all_come_in(2, Duration::MAX, [1, 1, 1]));
+}
+
+#[test]
+fn whoever_waits_at_a_turnstile_of_two_places_is_given_one() {
+    every_order(2, || all_come_in(2, Duration::ZERO, [1, 1, 1]));
+}
+
+/// The first who leaves hands its place over, and nobody else does.
+#[test]
+fn whoever_waits_at_a_turnstile_comes_in_with_or_without_being_given_a_place() {
+    every_order(2, || all_come_in(2, Duration::from_nanos(1), [1, 1, 1]));
+    every_order(2, || all_come_in(1, Duration::from_nanos(1), [1, 2]));
+}
+
+fn all_come_in<const OTHERS: usize>(places: u32, turn: Duration, times: [u32; OTHERS]) {
+    let turnstile = Arc::new(Turnstile::new(places, turn));
+    let others = times.map(|times| {
+        let turnstile = turnstile.clone();
+        thread::spawn(move || (0..times).for_each(|_| drop(turnstile.enter())))
+    });
+    drop(turnstile.enter());
+    others.into_iter().for_each(|t| t.join().expect("no panic"));
+    assert!(turnstile.is_empty(), "a place was lost");
+}
+
 /// A missing wake-up call is seen, and so is an answer too early.
 #[test]
 fn what_is_planted_is_found() {
     for (bug, model, says) in [
         ("WakeOnlyLeader", "whoever_waits_is_answered", "deadlock"),
+        ("LeaveLoneAsleep", "records_that_go_alone_are_answered", "deadlock"),
         ("LostWakeUp", "a_segment_that_another_thread_makes_is_waited_for", "deadlock"),
         ("AcknowledgeOutOfOrder", "acknowledgement_is_in_sequence_with_two_groups_in_flight", "are durable"),
     ] {

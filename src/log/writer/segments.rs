@@ -1,8 +1,11 @@
 //! The segments of one writer, oldest first: which one is written, which are to be sealed, which may go.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
-use super::core::Written;
+use super::core::{Op, Unsealed, Written};
 use crate::{
     format::{Footer, Place},
     planted::planted,
@@ -56,8 +59,9 @@ pub(crate) struct Segment {
     min_time: i64,
     max_time: i64,
     flying: u32,
-    /// Whether it was left because a group did not fit.
+    /// Whether it was left because a group did not fit, and when.
     full: bool,
+    retired: Option<Instant>,
     /// Whether a write or barrier failed here.
     tainted: bool,
 }
@@ -87,24 +91,9 @@ impl Segment {
             max_time: i64::MIN,
             flying: 0,
             full: false,
+            retired: None,
             tainted: false,
         }
-    }
-
-    /// Gives a group its offset.
-    pub(crate) fn place_group(&mut self, sequence: u64, footprint: u64, max_time: i64) -> u64 {
-        let offset = self.end;
-        if self.base == 0 {
-            self.base = sequence;
-        }
-        self.end += footprint;
-        self.flying += 1;
-        self.submitted = self.submitted.saturating_add(1);
-        if max_time != i64::MIN {
-            self.first_time.get_or_insert(max_time);
-            self.running_max = self.running_max.max(max_time);
-        }
-        offset
     }
 }
 
@@ -119,6 +108,17 @@ pub(crate) struct Segments {
     wish: u64,
     /// How long the last segment took to fill, and its bytes.
     pace: Option<(Duration, u64)>,
+    /// What every group's header says of all segments: since they last changed. There may be ten thousand.
+    bounds: Option<Bounds>,
+}
+
+/// The oldest groups.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Sequence of the oldest one that counts.
+    first: Option<u64>,
+    /// And of the oldest one in a segment without a footer.
+    open: Option<u64>,
 }
 
 impl Segments {
@@ -130,7 +130,7 @@ impl Segments {
         next_id: u64,
         low_water: u64,
     ) -> Segments {
-        Segments { log, writer, list: list.into(), next_id, low_water, wish: FIRST, pace: None }
+        Segments { log, writer, list: list.into(), next_id, low_water, wish: FIRST, pace: None, bounds: None }
     }
 
     /// A number that no segment of this log ever had.
@@ -150,18 +150,25 @@ impl Segments {
         self.low_water
     }
 
-    /// The sequence of the oldest group that counts, if there is one yet.
-    pub(crate) fn first_sequence(&self) -> Option<u64> {
-        // Not simply that of the oldest segment: groups that were sent again have smaller sequences than those that
+    fn bounds(&mut self) -> Bounds {
+        // Not simply those of the oldest segment: groups that were sent again have smaller sequences than those that
         // were on their way behind them to a segment before.
-        self.list.iter().filter(|s| s.base > 0 && s.state != State::Doomed).map(|s| s.base).min()
+        let counts = |s: &&Segment| s.base > 0 && s.state != State::Doomed;
+        let list = &self.list;
+        *self.bounds.get_or_insert_with(|| Bounds {
+            first: list.iter().filter(counts).map(|s| s.base).min(),
+            open: list.iter().filter(counts).filter(|s| s.state != State::Sealed).map(|s| s.base).min(),
+        })
+    }
+
+    /// The sequence of the oldest group that counts, if there is one yet.
+    pub(crate) fn first_sequence(&mut self) -> Option<u64> {
+        self.bounds().first
     }
 
     /// The sequence below which everything lies in segments that are sealed, and so durable whatever the barriers.
-    pub(crate) fn synced(&self, acked: u64) -> u64 {
-        let open =
-            self.list.iter().filter(|s| s.base > 0 && !matches!(s.state, State::Sealed | State::Doomed));
-        open.map(|s| s.base).min().unwrap_or(acked).min(acked)
+    pub(crate) fn synced(&mut self, acked: u64) -> u64 {
+        self.bounds().open.map_or(acked, |open| open.min(acked))
     }
 
     /// Whether a segment is surely there. Where segments come into being with their first group (`deferred`), that is when
@@ -201,8 +208,31 @@ impl Segments {
         self.list.back().filter(|s| s.state == State::Active)
     }
 
-    pub(crate) fn active_mut(&mut self) -> Option<&mut Segment> {
+    fn active_mut(&mut self) -> Option<&mut Segment> {
         self.list.back_mut().filter(|s| s.state == State::Active)
+    }
+
+    /// Gives a group its place in the active segment: what the segment is after that, and the group's offset.
+    pub(crate) fn place_group(
+        &mut self,
+        sequence: u64,
+        footprint: u64,
+        max_time: i64,
+    ) -> Option<(&Segment, u64)> {
+        let active = self.list.back_mut().filter(|s| s.state == State::Active)?;
+        let offset = active.end;
+        if active.base == 0 {
+            active.base = sequence;
+            self.bounds = None;
+        }
+        active.end += footprint;
+        active.flying += 1;
+        active.submitted = active.submitted.saturating_add(1);
+        if max_time != i64::MIN {
+            active.first_time.get_or_insert(max_time);
+            active.running_max = active.running_max.max(max_time);
+        }
+        Some((active, offset))
     }
 
     /// Begins to write to a prepared segment.
@@ -218,10 +248,11 @@ impl Segments {
     }
 
     /// Ends writing to the active segment: because a group does not fit (`full`), or for its age, or for good.
-    pub(crate) fn retire(&mut self, full: bool) {
+    pub(crate) fn retire(&mut self, now: Instant, full: bool) {
         let Some(active) = self.active_mut() else { return };
         active.state = State::Retired;
         active.full = full;
+        active.retired = Some(now);
         // One that was left nearly empty (by time) asks for smaller ones.
         if !full && active.end < active.size / 4 {
             self.wish = (self.wish / 4).max(FIRST);
@@ -243,6 +274,7 @@ impl Segments {
         if new {
             segment.state = State::Poisoned;
         }
+        self.bounds = None;
         new
     }
 
@@ -260,20 +292,34 @@ impl Segments {
         }
     }
 
-    /// The oldest segment that needs a footer, with what the footer says and where it goes.
+    /// When the oldest segment is to be sealed: so long `after` it was left, or at once if more wait for that than `most`.
+    pub(crate) fn seal_due(&self, after: Duration, most: Unsealed) -> Option<Instant> {
+        let mut retired = self.list.iter().filter(|s| s.state == State::Retired).peekable();
+        let oldest = retired.peek()?.retired?;
+        let mut found = Unsealed::default();
+        for segment in retired {
+            found.bytes += segment.end;
+            found.groups += u64::from(segment.submitted);
+            found.segments += 1;
+        }
+        let many = found.bytes > most.bytes || found.groups > most.groups || found.segments > most.segments;
+        Some(if many { oldest } else { oldest + after })
+    }
+
+    /// The oldest segment that needs a footer, to be sealed: with what the footer says and where it goes.
     pub(crate) fn next_to_seal(
         &mut self,
         durable: u64,
         threshold: i64,
         block: u32,
         preallocated: bool,
-    ) -> Option<(Place, Footer, u64)> {
+    ) -> Option<Op> {
         let low_water = self.low_water;
         let oldest = self.first_sequence().unwrap_or(0);
         let still = |s: &Segment| s.flying == 0 || planted!(SealInFlight);
         let segment = self.list.iter_mut().find(|s| s.state == State::Retired && still(s))?;
         segment.state = State::Sealing;
-        segment.write = None;
+        let written = segment.write.take();
         // What is named here counts as durable, and without barriers that is not all that is acknowledged.
         let (base, next) = match segment.groups {
             0 => (durable, durable),
@@ -300,7 +346,8 @@ impl Segments {
         let unused = segment.size - segment.end.min(segment.size);
         let full =
             preallocated && unused <= segment.size / if segment.full { KEEP_SHARE_FULL } else { KEEP_SHARE };
-        Some((segment.place, footer, if full { last_block } else { segment.end }))
+        let at = if full { last_block } else { segment.end };
+        Some(Op::Seal { place: segment.place, footer, at, segment: written })
     }
 
     /// How sealing went. A footer that could not be written is not tried again: the segment is whole without it.
@@ -308,18 +355,22 @@ impl Segments {
         if let Some(segment) = self.find(id) {
             segment.state = if well { State::Sealed } else { State::Poisoned };
             segment.tainted |= !well;
+            self.bounds = None;
         }
     }
 
     /// Marks what lies wholly below `threshold` for deletion, oldest first, and raises the low-water mark. The newest
-    /// segment that is surely there always stays: the mark names one that anybody can find.
-    pub(crate) fn doom(&mut self, threshold: i64, deferred: bool) -> bool {
+    /// segment that is surely there always stays: the mark names one that anybody can find. `unsealed`: those without a footer
+    /// may go, too.
+    pub(crate) fn doom(&mut self, threshold: i64, deferred: bool, unsealed: bool) -> bool {
         let mut any = false;
         let newest = self.list.iter().rposition(|s| self.is_there(s, deferred)).unwrap_or(0);
         for i in 0..newest {
             let next_id = self.list[i + 1].place.segment;
             let segment = &mut self.list[i];
-            let done = matches!(segment.state, State::Sealed | State::Poisoned) && segment.flying == 0;
+            let done = matches!(segment.state, State::Sealed | State::Poisoned)
+                || unsealed && segment.state == State::Retired;
+            let done = done && segment.flying == 0;
             if segment.state != State::Doomed {
                 let newest = if planted!(CleanByMinTime) { segment.min_time } else { segment.max_time };
                 if !done || newest >= threshold {
@@ -330,11 +381,18 @@ impl Segments {
             self.low_water = self.low_water.max(next_id);
             any = true;
         }
+        self.bounds = None;
         any
     }
 
     pub(crate) fn doomed(&self) -> Vec<u64> {
         self.list.iter().take_while(|s| s.state == State::Doomed).map(|s| s.place.segment).collect()
+    }
+
+    /// The files of the doomed that are still open, to be closed without the lock.
+    pub(crate) fn let_go(&mut self) -> Vec<Arc<Poisoned>> {
+        let doomed = self.list.iter_mut().take_while(|s| s.state == State::Doomed);
+        doomed.filter_map(|s| s.write.take()).collect()
     }
 
     /// Those of the doomed to which a write or barrier failed: their files are not used again.

@@ -197,11 +197,11 @@ pub(super) fn reopen_direct(file: &File) -> Option<File> {
     rustix::fs::open(same, flags, Mode::empty()).map(File::from).ok()
 }
 
-/// Whether the page cache has most of these bytes, as far as the kernel tells (`cachestat`, Linux 6.5).
+/// Whether the page cache has most of these bytes; none where the kernel does not tell (`cachestat`, Linux 6.5).
 ///
 /// `preadv2` with `RWF_NOWAIT` tells, too, but has the kernel fetch what is not there, beside whoever then reads it directly.
 #[allow(unsafe_code)]
-pub(super) fn is_cached(file: &File, offset: u64, length: u64) -> bool {
+pub(super) fn is_cached(file: &File, offset: u64, length: u64) -> Option<bool> {
     /// The same on every architecture.
     const CACHESTAT: libc::c_long = 451;
     const PAGE: u64 = 4096;
@@ -211,7 +211,7 @@ pub(super) fn is_cached(file: &File, offset: u64, length: u64) -> bool {
     // SAFETY: the call reads two and writes five numbers of 64 bits, which is what these arrays are; both, and the file, live
     // until it returns. It changes nothing else.
     let done = unsafe { libc::syscall(CACHESTAT, file.as_raw_fd(), range.as_ptr(), counts.as_mut_ptr(), 0) };
-    done == 0 && counts[0].saturating_mul(PAGE) >= length / 2
+    (done == 0).then(|| counts[0].saturating_mul(PAGE) >= length / 2)
 }
 
 /// Memory that direct I/O takes: `length` bytes, found in the vector behind the offset.

@@ -79,7 +79,12 @@ pub(super) fn write_at(
 ) -> Result<()> {
     IoSlice::advance_slices(&mut bytes, 0);
     while !bytes.is_empty() {
-        match rustix::io::pwritev(file, bytes, offset) {
+        // Most writes are of one piece, and the plain call is the cheaper one by a tenth of a microsecond.
+        let written = match bytes {
+            [piece] => rustix::io::pwrite(file, piece, offset),
+            _ => rustix::io::pwritev(file, bytes, offset),
+        };
+        match written {
             Ok(0) => return Err(Error::io("write", path.display(), io::ErrorKind::WriteZero.into())),
             Ok(n) => {
                 offset += n as u64;
@@ -169,6 +174,32 @@ pub(super) fn zero(file: &File, path: &Path, size: u64, within: Duration) -> Res
         at += n as u64;
         let pieces = u32::try_from(size / at).unwrap_or(u32::MAX);
         if began.elapsed().saturating_mul(pieces) > within {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Puts zeros into the page cache's copy of a new file's bytes from `from` to `size`, so that records that are written there
+/// find their pages. The first writer of a page waits for its memory, on a virtual machine also for the host to give it: a
+/// write of 1 KiB takes half as long where that was done before, one of 64 KiB a third. Nothing is synced here: what is
+/// overwritten before a sync, or before the kernel writes it back by itself, reaches the device once. Ends after `within`,
+/// filled or not.
+///
+/// In pieces of 64 KiB, since their size decides how large the cache's folios are: in one of 1 MiB each small write goes
+/// through the states of 256 blocks (2.9 instead of 1.3 microseconds), and smaller ones take longer to fill.
+pub(super) fn fill_cache(file: &File, path: &Path, from: u64, size: u64, within: Duration) -> Result<()> {
+    const PIECE: u64 = 64 << 10;
+    // Not on the stack: it may be that of a thread of Java's, deep in a program.
+    static ZEROS_TO_COPY: [u8; PIECE as usize] = [0; PIECE as usize];
+    let began = Instant::now();
+    let mut at = from;
+    while at < size {
+        let n = (PIECE - at % PIECE).min(size - at);
+        write_at(file, path, at, &mut [IoSlice::new(&ZEROS_TO_COPY[..n as usize])])?;
+        at += n;
+        // Not by what the first pieces took: one that lost its processor would end it, and every piece is worth its while.
+        if began.elapsed() > within {
             break;
         }
     }
@@ -405,6 +436,28 @@ mod tests {
             file.as_file().sync_all().unwrap();
             let meta = file.as_file().metadata().unwrap();
             assert_eq!((meta.blocks() * 512, meta.len()), (written, size), "{within:?}");
+        }
+    }
+
+    #[test]
+    fn the_cache_is_filled_with_zeros_as_far_as_there_is_time() {
+        let file = tempfile::NamedTempFile::new_in(".").unwrap();
+        let (block, size) = (4096, 1 << 20);
+        for (within, to) in [(Duration::ZERO, 64 << 10), (Duration::MAX, size)] {
+            file.as_file().set_len(0).unwrap();
+            write_at(file.as_file(), file.path(), 0, &mut [IoSlice::new(&[7; 4096])]).unwrap();
+            file.as_file().set_len(size).unwrap();
+            fill_cache(file.as_file(), file.path(), block, size, within).unwrap();
+            let cached = |from, to| direct::is_cached(file.as_file(), from, to - from) == Some(true);
+            // Where the kernel does not tell, nothing is there.
+            if cached(0, block) {
+                assert!(cached(block, to), "{within:?}");
+                assert!(to == size || !cached(to, size), "{within:?}");
+            }
+            let mut bytes = vec![1; size as usize];
+            assert_eq!(read_at(file.as_file(), file.path(), 0, &mut bytes).unwrap(), bytes.len());
+            assert!(bytes[..4096].iter().all(|b| *b == 7), "the header stays as it is");
+            assert!(bytes[4096..].iter().all(|b| *b == 0));
         }
     }
 }

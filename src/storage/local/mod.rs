@@ -12,6 +12,7 @@
 mod direct;
 mod fs;
 mod lock;
+mod reader;
 mod segments;
 
 #[cfg(feature = "cli")]

@@ -15,12 +15,9 @@ use std::{
 
 use once_cell::sync::OnceCell;
 
-use super::{
-    direct::{self, SyncedFile},
-    fs,
-    lock::LOCK,
-};
+use super::{direct::SyncedFile, fs, lock::LOCK, reader::LocalReader};
 use crate::{
+    awake::{FEW, processors},
     error::{Error, Result},
     format::{BLOCK, pad_to},
     metrics::{Metrics, Share},
@@ -36,6 +33,12 @@ const SPARES: usize = 8;
 const PACE_KEPT: usize = 15;
 /// Pieces of a large record that are written at once: what fills the devices at hand.
 const LANES: usize = 4;
+/// Groups without barriers that are copied to the page cache at once, on few processors. The kernel lets one at a time into a
+/// file; but so whoever runs goes on, and does not sleep until another one's group is over. (Two processors, eight writers of
+/// 1 KiB: 251,000 instead of 181,000 records a second. On four, where others are awake, one after the other were the faster.)
+const COPIES: usize = 4;
+/// So many bytes of a segment are put into the page cache ahead, at most.
+const MOST_FILLED: u64 = 64 << 20;
 const RESERVE: &str = "reserve";
 const RESERVE_BYTES: u64 = 1 << 20;
 /// A volume that is nearly full still gives segments of this size.
@@ -78,10 +81,10 @@ impl Reading {
 
 /// One reader's hold on a file.
 #[derive(Debug)]
-struct Hold(Arc<Reading>, PathBuf);
+pub(super) struct Hold(Arc<Reading>, PathBuf);
 
 impl Hold {
-    fn on(reading: &Arc<Reading>, path: &Path) -> Hold {
+    pub(super) fn on(reading: &Arc<Reading>, path: &Path) -> Hold {
         *reading.files().entry(path.to_owned()).or_insert(0) += 1;
         Hold(reading.clone(), path.to_owned())
     }
@@ -126,6 +129,10 @@ impl LocalStorage {
 
     /// Groups that may be at the device at once: one, unless each write surely returns its own error.
     fn in_flight(&self) -> usize {
+        if !self.durable {
+            // Each returns what became of its own copy to the page cache.
+            return if processors() > FEW { 1 } else { COPIES };
+        }
         let several = self.method().in_flight();
         if several > 1 && fs::writes_past_the_cache(&self.dir.join(LOCK)) { several } else { 1 }
     }
@@ -262,7 +269,9 @@ impl Storage for LocalStorage {
             Preallocate::Reserved => pad_to(wish.max(least), u64::from(BLOCK)),
         };
         // Zeros on the device, or an older segment's bytes, would have to be read back for every page that a group fills in
-        // part: without barriers they gain nothing.
+        // part. Without barriers those in the page cache are enough. What of them is not written over before a sync goes to
+        // the device, as every zero does where there are barriers.
+        let mut fill = how == Preallocate::Zeroed && !self.durable && !urgent;
         let how = if self.durable { how } else { Preallocate::Reserved };
         // What an earlier attempt left, under our lock, is nobody's.
         if temp.exists() {
@@ -280,6 +289,7 @@ impl Storage for LocalStorage {
         let recycled = spare.is_some();
         let made = spare.map_or_else(|| self.prepare(&temp, size, how, within).map(|file| (file, size)), Ok);
         let made = made.map(|(file, size)| (file, size, recycled)).or_else(|e| {
+            fill = false;
             fs::remove_quietly(&temp);
             if !e.is_full() {
                 return Err(e);
@@ -307,6 +317,13 @@ impl Storage for LocalStorage {
         let finished = made.and_then(|(file, size, recycled)| {
             fs::write_at(&file, &temp, 0, &mut [IoSlice::new(&header(recycled))])?;
             fs::sync_data(&file, &temp)?;
+            if fill {
+                let most = size.min(MOST_FILLED);
+                if let Err(e) = fs::fill_cache(&file, &temp, u64::from(BLOCK), most, within / 2) {
+                    // It saves time and nothing else: what is wrong with the file is met again by whoever needs it.
+                    log::debug!("the page cache is not filled ahead: {e}");
+                }
+            }
             let file = SyncedFile::open(&temp, self.method())?;
             named = true;
             fs::rename_new(&temp, &path)?;
@@ -332,7 +349,7 @@ impl Storage for LocalStorage {
         // checksums, and by looking for the name again.
         let hold = Hold::on(&self.reading, &path);
         let file = fs::open_read(&path)?;
-        Ok(Arc::new(LocalReader { file, direct: OnceCell::new(), path, _hold: hold }))
+        Ok(Arc::new(LocalReader::new(file, path, hold)))
     }
 
     fn seal(&self, id: u64, at: u64, footer: &[u8]) -> Result<()> {
@@ -458,16 +475,6 @@ impl SegmentWrite for LocalSegment {
     }
 }
 
-/// A segment's file, open for reading.
-#[derive(Debug)]
-struct LocalReader {
-    file: File,
-    /// The same past the page cache, once it was asked for; none where it cannot be had.
-    direct: OnceCell<Option<File>>,
-    path: PathBuf,
-    _hold: Hold,
-}
-
 impl LocalSegment {
     /// A file that was deleted under the log takes writes and barriers, and keeps nothing.
     fn still_named(&self) -> Result<()> {
@@ -476,46 +483,6 @@ impl LocalSegment {
         }
         let why = "the file was deleted while the log was open, and what was in it is lost";
         Err(Error::io("write to", self.path.display(), std::io::Error::other(why)))
-    }
-}
-
-impl SegmentRead for LocalReader {
-    fn size(&self) -> Result<u64> {
-        fs::length(&self.file, &self.path)
-    }
-
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
-        fs::read_at(&self.file, &self.path, offset, into)
-    }
-
-    fn read_two(&self, offset: u64, head: &mut [u8], body: &mut [u8]) -> Result<usize> {
-        fs::read_two_at(&self.file, &self.path, offset, head, body)
-    }
-
-    fn read_through(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
-        match self.direct.get_or_init(|| direct::reopen_direct(&self.file)) {
-            Some(direct) if !direct::is_cached(&self.file, offset, into.len() as u64) => {
-                // What a direct read cannot do, or says of the device, the other way may do, and says again.
-                fs::read_at(direct, &self.path, offset, into).or_else(|_| self.read(offset, into))
-            }
-            _ => self.read(offset, into),
-        }
-    }
-
-    fn in_parallel(&self) -> bool {
-        true
-    }
-
-    fn expect(&self, offset: u64, length: u64) {
-        fs::expect(&self.file, offset, length);
-    }
-
-    fn settle(&self) -> Result<()> {
-        fs::sync_data(&self.file, &self.path)?;
-        // A barrier of the writer before may have failed: then the kernel called pages clean that the device never got, and
-        // this one found nothing to do. What is trusted from here on is what the device has.
-        fs::forget_cached(&self.file, &self.path);
-        Ok(())
     }
 }
 

@@ -123,6 +123,8 @@ pub(super) struct State {
     pub(super) faults: Faults,
     pub(super) counts: Counts,
     pub(super) in_flight: usize,
+    /// Whether several groups in flight are copied to the page cache, and not written durably.
+    pub(super) cached: bool,
     /// Whether the log's uuid was made.
     pub(super) made: bool,
     /// Operations left before the power goes; the last of them is torn.

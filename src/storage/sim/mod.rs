@@ -49,6 +49,7 @@ impl World {
             faults: Faults::default(),
             counts: Counts::default(),
             in_flight,
+            cached: false,
             made: false,
             power: None,
             life: 0,
@@ -56,6 +57,12 @@ impl World {
             destroyed: Vec::new(),
         };
         World { state: Arc::new(Mutex::new(state)), log, life: 0 }
+    }
+
+    /// The same for logs without barriers: what is in flight goes to the page cache.
+    pub(crate) fn cached(self) -> World {
+        self.lock().cached = true;
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -340,7 +347,7 @@ impl SegmentWrite for SimSegment {
         let all: Vec<u8> = bytes.iter().flat_map(|b| b.iter().copied()).collect();
         let mut state = self.world.lock();
         state.fence(self.world.life)?;
-        if state.in_flight > 1 && !all.is_empty() {
+        if state.in_flight > 1 && !state.cached && !all.is_empty() {
             return state.write_durably(self.file, offset, &all);
         }
         if !all.is_empty() {

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use super::{
-    Core, FAILURE_PAUSE, FULL_RETRY, Failing, Flight, FlightState, Phase, Queued, Unsynced, Written,
-};
+use super::{Core, FAILURE_PAUSE, FULL_RETRY, Failing, Flight, FlightState, Phase, Unsynced, Whose, Written};
 use crate::{
     commit::Wake,
     error::{Error, Result},
@@ -24,10 +22,12 @@ impl Core {
         match result {
             Ok((placed, written)) => {
                 let took = now.saturating_duration_since(flight.submitted);
-                self.gathering.took(took, written.records, flight.stamp.footprint);
                 self.config.metrics.time(Sized::Barrier, took);
                 flight.state = FlightState::Durable(written);
-                flight.queued.group.answer(Ok(placed));
+                if let Whose::Group(queued) = &flight.whose {
+                    self.gathering.took(took, written.records, flight.stamp.footprint);
+                    queued.group.answer(Ok(placed));
+                }
             }
             Err(error) => {
                 flight.state = FlightState::Failed;
@@ -58,10 +58,10 @@ impl Core {
         }
         while let Some(Flight { state: FlightState::Durable(written), .. }) = self.flying.front() {
             let written = *written;
-            let Some(Flight { queued, segment, stamp, submitted, .. }) = self.flying.pop_front() else {
+            let Some(Flight { whose, segment, stamp, submitted, .. }) = self.flying.pop_front() else {
                 break;
             };
-            self.count(&queued, &stamp, &written, submitted);
+            self.count(&whose, &stamp, &written, submitted);
             self.acked = stamp.sequence + 1;
             // A failure that is still to be dealt with is not forgotten for the success of an older group.
             if self.flying.iter().all(|f| f.state != FlightState::Failed) {
@@ -88,8 +88,13 @@ impl Core {
             if self.cleaning.round.as_ref().is_some_and(|r| r.phase == Phase::Marking) {
                 self.wake_housekeeper();
             }
-            released += queued.seats;
-            self.release(&queued.group);
+            match whose {
+                Whose::Group(queued) => {
+                    released += queued.seats;
+                    self.release(&queued.group);
+                }
+                Whose::Lone { waits, .. } => self.let_go(waits),
+            }
         }
         if released > 0 && self.flying.is_empty() && self.queue.is_empty() {
             let waiting = self.filling.as_ref().map_or(0, Filling::seats);
@@ -103,7 +108,7 @@ impl Core {
     }
 
     /// Counts a group that is acknowledged.
-    fn count(&self, queued: &Queued, stamp: &Stamp, written: &Written, submitted: Instant) {
+    fn count(&self, whose: &Whose, stamp: &Stamp, written: &Written, submitted: Instant) {
         let metrics = self.config.metrics;
         add(&metrics.groups, 1);
         add(&metrics.device_bytes, stamp.footprint);
@@ -114,7 +119,11 @@ impl Core {
             metrics.size(Sized::GroupRecords, written.records);
             metrics.size(Sized::GroupBytes, written.bytes);
         }
-        if let Some(since) = queued.since {
+        let since = match whose {
+            Whose::Group(queued) => queued.since,
+            Whose::Lone { .. } => Some(submitted),
+        };
+        if let Some(since) = since {
             metrics.time(Sized::QueueWait, submitted.saturating_duration_since(since));
         }
     }
@@ -155,7 +164,15 @@ impl Core {
         if over {
             self.failing = None;
         }
-        for Flight { queued, .. } in flights.into_iter().rev() {
+        for Flight { whose, .. } in flights.into_iter().rev() {
+            let queued = match whose {
+                Whose::Group(queued) => queued,
+                Whose::Lone { ticket, waits } => {
+                    add(&self.config.metrics.retries, 1);
+                    self.refuse(ticket, waits);
+                    continue;
+                }
+            };
             let is_mark = self.mark.as_ref().is_some_and(|m| Arc::ptr_eq(&m.queued.group, &queued.group));
             if over || is_mark {
                 if is_mark {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Core, MARK_ROOM, Mark, Op, Queued, Ready, Worker};
 use crate::{
     commit::{Manner, Step, Wake},
-    format::{Footer, GroupHeader, Place},
+    format::GroupHeader,
     log::writer::{group::Filling, pool::for_a_mark},
 };
 
@@ -29,9 +29,15 @@ impl Core {
         if self.busy {
             return Step::Idle(again.into_iter().min());
         }
-        if let Some((place, footer, at)) = self.next_to_seal() {
-            self.busy = true;
-            return Step::Do(Op::Seal { place, footer, at });
+        match self.segments.seal_due(self.config.seal_after, self.config.most_unsealed) {
+            // What is left of a segment's space is given back when it is sealed.
+            Some(due) if now < due && !self.closing && !self.is_full() => again.push(due),
+            Some(_) => match self.seal_next() {
+                Some(seal) => return Step::Do(seal),
+                None if self.config.durable => {}
+                None => again.push(now + self.config.seal_after),
+            },
+            None => {}
         }
         if let Some(step) = self.next_clean_step(now) {
             return step;
@@ -113,21 +119,21 @@ impl Core {
         }
         let waiting = !self.queue.is_empty()
             || !self.flying.is_empty()
-            || self.filling.as_ref().is_some_and(|f| !f.is_empty());
+            || self.filling.as_ref().is_some_and(|f| !f.is_empty())
+            || self.returning > 0;
         let working = self.busy || matches!(self.ready, Ready::Creating) || self.cleaning.round.is_some();
         if waiting || working {
             return if self.config.prepare { Step::Idle(None) } else { self.next_chore(now) };
         }
-        self.segments.retire(false);
-        if let Some((place, footer, at)) = self.next_to_seal() {
-            self.busy = true;
-            return Step::Do(Op::Seal { place, footer, at });
+        self.segments.retire(now, false);
+        if let Some(seal) = self.seal_next() {
+            return Step::Do(seal);
         }
         let ready = std::mem::replace(&mut self.ready, Ready::None);
         if let (Ready::Segment { id, .. }, false) = (ready, self.config.deferred) {
             // Nothing was ever written to it.
             self.busy = true;
-            return Step::Do(Op::Delete { ids: vec![id], tainted: Vec::new() });
+            return Step::Do(Op::Delete { ids: vec![id], tainted: Vec::new(), open: Vec::new() });
         }
         for gate in std::mem::take(&mut self.cleaning.wanted) {
             self.wakes.push(Wake::Open(gate));
@@ -137,13 +143,19 @@ impl Core {
         Step::Idle(None)
     }
 
-    fn next_to_seal(&mut self) -> Option<(Place, Footer, u64)> {
+    fn is_full(&self) -> bool {
+        self.failing.as_ref().is_some_and(|f| f.error.is_full())
+    }
+
+    fn seal_next(&mut self) -> Option<Op> {
         let durable = self.known_durable();
-        self.segments.next_to_seal(
+        let seal = self.segments.next_to_seal(
             durable,
             self.thresholds.effective(),
             self.config.block,
             self.config.preallocated,
-        )
+        )?;
+        self.busy = true;
+        Some(seal)
     }
 }

@@ -37,7 +37,8 @@ impl Core {
         if self.cleaning.round.is_none() && std::mem::take(&mut self.cleaning.again) {
             let insist = std::mem::take(&mut self.cleaning.insist);
             let gates = std::mem::take(&mut self.cleaning.wanted);
-            let doomed = self.segments.doom(self.thresholds.effective(), self.config.deferred);
+            let (threshold, unsealed) = (self.thresholds.effective(), !self.config.durable);
+            let doomed = self.segments.doom(threshold, self.config.deferred, unsealed);
             let phase = if doomed || insist { Phase::Marking } else { Phase::Collect };
             self.mark_failed = None;
             self.cleaning.round = Some(Round { gates, phase, insist, frees: doomed });
@@ -78,7 +79,7 @@ impl Core {
                     return self.next_clean_step(now);
                 }
                 round.phase = Phase::Deleting;
-                Some(Step::Do(Op::Delete { ids, tainted }))
+                Some(Step::Do(Op::Delete { ids, tainted, open: self.segments.let_go() }))
             }
             Phase::Collect => {
                 let due = self.config.collect_every.is_some_and(|every| {

@@ -15,6 +15,7 @@ mod answering;
 mod chores;
 mod cleaning;
 mod gathering;
+mod lone;
 mod placing;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -26,7 +27,11 @@ use std::{
 
 use bytes::BytesMut;
 
-use self::gathering::{Gathering, Verdict, is_large};
+use self::gathering::{Gathering, Verdict};
+pub(crate) use self::{
+    gathering::Tuning,
+    lone::{Fate, Lone},
+};
 use super::{
     group::{Filling, Group, Placed, Seat, Spent, Stamp, large},
     pool::Pool,
@@ -73,21 +78,34 @@ pub(crate) struct Config {
     pub(crate) marks: bool,
     /// How long a group waits for more records.
     pub(crate) group_linger: Duration,
-    /// Whether every group has a barrier; otherwise only marks have.
+    /// Whether every group has a barrier; otherwise none has, and segments are synced ([`Op::Sync`], and before a footer).
     pub(crate) durable: bool,
     pub(crate) segment_size: u64,
     pub(crate) rolling_interval: Duration,
     pub(crate) max_failures: u32,
     pub(crate) write_timeout: Duration,
     pub(crate) idle_mark: Duration,
+    /// How long a segment that is full stays without a footer, which makes it durable, and how many bytes may at most.
+    pub(crate) seal_after: Duration,
+    pub(crate) most_unsealed: Unsealed,
     pub(crate) collect_every: Option<Duration>,
     pub(crate) reserve: bool,
     /// Segments are prepared ahead of need, by a housekeeper. Without: one segment of just the size needed.
     pub(crate) prepare: bool,
     /// Whether those who wait may keep their processors awake.
     pub(crate) spin: bool,
+    /// When groups go, and how they are waited for.
+    pub(crate) tuning: Tuning,
     /// What is counted of this log and others of its role.
     pub(crate) metrics: &'static Metrics,
+}
+
+/// What segments that are full and have no footer come to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Unsealed {
+    pub(crate) bytes: u64,
+    pub(crate) groups: u64,
+    pub(crate) segments: u64,
 }
 
 /// An operation to be carried out without the lock.
@@ -108,6 +126,8 @@ pub(crate) enum Op {
         place: Place,
         footer: Footer,
         at: u64,
+        /// What was written there, to be synced first where there are no barriers.
+        segment: Option<Arc<Poisoned>>,
     },
     /// Makes durable what was written to a segment without a barrier, beside other writes to it.
     Sync {
@@ -120,6 +140,8 @@ pub(crate) enum Op {
     Delete {
         ids: Vec<u64>,
         tainted: Vec<u64>,
+        /// Files among these that are still open.
+        open: Vec<Arc<Poisoned>>,
     },
     Collect {
         threshold: i64,
@@ -144,6 +166,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Worker {
     /// A caller that waits for the group at this address.
     Member(usize),
+    /// A caller whose record goes by itself.
+    Lone,
     Housekeeper,
     /// Whoever closes the writer.
     Closer,
@@ -162,11 +186,22 @@ pub(crate) enum Reserved {
 
 #[derive(Debug)]
 struct Flight {
-    queued: Queued,
+    whose: Whose,
     segment: Arc<Poisoned>,
     stamp: Stamp,
     submitted: Instant,
     state: FlightState,
+}
+
+/// Who waits for a group that is at the device.
+#[derive(Debug)]
+enum Whose {
+    Group(Queued),
+    /// The caller of a record that goes by itself: its ticket, and whether it waits for those before it.
+    Lone {
+        ticket: u64,
+        waits: bool,
+    },
 }
 
 /// What a durable group turned out to hold.
@@ -300,6 +335,13 @@ pub(crate) struct Core {
     gathering: Gathering,
     thresholds: Thresholds,
     cleaning: Cleaning,
+    /// The last ticket of a record that went by itself, and those that have to go once more, with others.
+    ticket: u64,
+    refused: Vec<u64>,
+    /// Those of them whose callers have not come back yet: a close waits for them.
+    returning: usize,
+    /// Where those wait whose records are written, but not the ones before.
+    order: Arc<Gate>,
     mark: Option<Mark>,
     /// Why the last mark could not be written, for the round of cleaning that waits for it.
     mark_failed: Option<Error>,
@@ -327,6 +369,8 @@ impl Core {
     ) -> Core {
         let mut live = [&config.metrics.live, &config.metrics.logs].map(Share::new);
         live[1].set(u64::from(config.prepare));
+        let gathering = Gathering::new(config.tuning);
+        let order = Arc::new(Gate::new(if config.spin { Manner::Yield } else { Manner::Sleep }));
         Core {
             config,
             pool,
@@ -352,9 +396,13 @@ impl Core {
             reserve_after: None,
             reserve_kept: false,
             failing: None,
-            gathering: Gathering::default(),
+            gathering,
             thresholds,
             cleaning: Cleaning::default(),
+            ticket: 0,
+            refused: Vec::new(),
+            returning: 0,
+            order,
             mark: None,
             mark_failed: None,
             durable_low_water: 0,
@@ -542,7 +590,10 @@ impl Core {
     fn poke_waiters(&mut self) {
         // A group whose every seat was abandoned has nobody to poke, so the ones behind it are poked too.
         self.gathering.unwatch();
-        let filling = self.filling.as_ref().filter(|f| self.flying.is_empty() || is_large(f) || self.closing);
+        let filling = self
+            .filling
+            .as_ref()
+            .filter(|f| self.flying.is_empty() || self.gathering.is_large(f) || self.closing);
         let groups = self.queue.iter().map(|q| &q.group).chain(filling.map(Filling::group));
         self.wakes.extend(groups.map(|g| Wake::Poke(g.gate.clone())));
         if self.mark.is_some() {
@@ -566,7 +617,7 @@ impl Machine for Core {
             return Step::Idle(None);
         }
         match worker {
-            Worker::Member(_) => self.next_write(now, worker),
+            Worker::Member(_) | Worker::Lone => self.next_write(now, worker),
             Worker::Housekeeper => {
                 let step = self.next_chore(now);
                 // What else is to do, and the clock, are the other one's while this one is at work.
@@ -643,7 +694,9 @@ impl Machine for Core {
 
     fn go_on(&mut self, now: Instant, worker: Worker) -> Option<Op> {
         match worker {
-            Worker::Member(_) if !self.config.durable && self.fatal.is_none() => self.another_write(now),
+            Worker::Member(_) | Worker::Lone if !self.config.durable && self.fatal.is_none() => {
+                self.another_write(now)
+            }
             _ => None,
         }
     }
@@ -686,7 +739,13 @@ impl Core {
         self.fatal = Some(error.clone());
         self.close_filling();
         let queued = self.queue.drain(..).map(|q| q.group);
-        let groups: Vec<Arc<Group>> = queued.chain(self.flying.drain(..).map(|f| f.queued.group)).collect();
+        let mut groups: Vec<Arc<Group>> = queued.collect();
+        for Flight { whose, .. } in std::mem::take(&mut self.flying) {
+            match whose {
+                Whose::Group(queued) => groups.push(queued.group),
+                Whose::Lone { ticket, waits } => self.refuse(ticket, waits),
+            }
+        }
         for group in groups {
             group.answer(Err(error.clone()));
             self.wakes.push(Wake::Open(group.gate.clone()));

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Config, Core, Flight, FlightState, MARK_ROOM, Op, PREPARE_RETRY, Queued, Ready, Verdict, Worker, address,
+    Config, Core, Flight, FlightState, MARK_ROOM, Op, PREPARE_RETRY, Queued, Ready, Verdict, Whose, Worker,
+    address,
 };
 use crate::{
     commit::{Step, Wake},
@@ -123,7 +124,7 @@ impl Core {
             if let Some(rolled) = self.rolled.replace(now) {
                 self.segments.note_pace(now.saturating_duration_since(rolled));
             }
-            self.segments.retire(full);
+            self.segments.retire(now, full);
             self.segments.activate(id, write, u64::from(self.config.block));
             self.live[0].set(self.segments.count());
             add(&self.config.metrics.rolls, 1);
@@ -157,7 +158,7 @@ impl Core {
     }
 
     /// Every group with a smaller sequence is durable: without barriers, only what lies in sealed segments.
-    pub(super) fn known_durable(&self) -> u64 {
+    pub(super) fn known_durable(&mut self) -> u64 {
         if self.config.durable { self.acked } else { self.segments.synced(self.acked) }
     }
 
@@ -168,16 +169,23 @@ impl Core {
         footprint: u64,
         barrier: Barrier,
     ) -> Step<Op> {
+        let Some((stamp, segment)) = self.stamp(footprint, queued.max_time) else {
+            self.queue.push_front(queued);
+            return Step::Idle(None);
+        };
+        let group = queued.group.clone();
+        self.fly(now, Whose::Group(queued), segment.clone(), stamp);
+        Step::Do(Op::Write { group, segment, stamp, barrier })
+    }
+
+    /// The next place in the active segment, for a group of so many bytes.
+    pub(super) fn stamp(&mut self, footprint: u64, max_time: i64) -> Option<(Stamp, Arc<Poisoned>)> {
+        let write = self.segments.active()?.write.clone()?;
         let (watermark, threshold, low_water) =
             (self.known_durable(), self.thresholds.effective(), self.segments.low_water());
         let watermark = if planted!(WrongWatermark) { self.sequence } else { watermark };
         let (sequence, first) = (self.sequence, self.segments.first_sequence());
-        let Some((active, write)) = self.segments.active_mut().and_then(|a| a.write.clone().map(|w| (a, w)))
-        else {
-            self.queue.push_front(queued);
-            return Step::Idle(None);
-        };
-        let offset = active.place_group(sequence, footprint, queued.max_time);
+        let (active, offset) = self.segments.place_group(sequence, footprint, max_time)?;
         let stamp = Stamp {
             place: active.place,
             offset,
@@ -190,18 +198,16 @@ impl Core {
             first: first.map_or(active.base, |f| f.min(active.base)),
             footprint,
         };
-        let group = queued.group.clone();
-        self.flying.push_back(Flight {
-            queued,
-            segment: write.clone(),
-            stamp,
-            submitted: now,
-            state: FlightState::Writing,
-        });
+        Some((stamp, write))
+    }
+
+    /// From here on a group is at the device.
+    pub(super) fn fly(&mut self, now: Instant, whose: Whose, segment: Arc<Poisoned>, stamp: Stamp) {
+        let state = FlightState::Writing;
+        self.flying.push_back(Flight { whose, segment, stamp, submitted: now, state });
         self.count_device_time(now);
         self.sequence += 1;
         self.last_write = Some(now);
-        Step::Do(Op::Write { group, segment: write, stamp, barrier })
     }
 
     pub(super) fn created(

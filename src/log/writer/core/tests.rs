@@ -9,15 +9,18 @@ use std::{
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{Config, Core, Op, Outcome, Reserved, Worker, address, gathering::Gathering};
+use super::{
+    Config, Core, Fate, Op, Outcome, Reserved, Tuning, Unsealed, Worker, Written, address,
+    gathering::Gathering,
+};
 use crate::{
     Error, Result, Role,
-    commit::{Machine, Manner, Step},
+    commit::{Machine, Manner, Step, Wake},
     log::{
         Slice,
         threshold::Thresholds,
         writer::{
-            group::{Group, PlacedFrame},
+            group::{Filling, Group, Placed, PlacedFrame, Spent},
             pool::Pool,
             segments::Segments,
             write_group,
@@ -47,10 +50,13 @@ fn core(group_linger: Duration) -> Core {
         max_failures: 3,
         write_timeout: Duration::from_secs(10),
         idle_mark: Duration::from_secs(1),
+        seal_after: Duration::ZERO,
+        most_unsealed: Unsealed::default(),
         collect_every: None,
         reserve: false,
         prepare: true,
         spin: true,
+        tuning: Tuning::for_processors(4),
         metrics,
     };
     let segments = Segments::new(Uuid::nil(), Uuid::nil(), Vec::new(), 1, 0);
@@ -109,7 +115,11 @@ fn work(core: &mut Core, now: Instant, worker: Worker, fails: bool) {
 }
 
 fn append(core: &mut Core, now: Instant) -> Result<PlacedFrame> {
-    let Reserved::Seat(seat, ..) = core.reserve(now, 10, 0)? else { panic!("there is memory") };
+    append_at(core, now, 0)
+}
+
+fn append_at(core: &mut Core, now: Instant, time: i64) -> Result<PlacedFrame> {
+    let Reserved::Seat(seat, ..) = core.reserve(now, 10, time)? else { panic!("there is memory") };
     let (group, index): (Arc<Group>, usize) =
         seat.fill(&mut Slice(&[7; 10]), crate::format::Coded::plain(10))?;
     work(core, now, Worker::Member(address(&group)), false);
@@ -157,6 +167,88 @@ fn a_prepared_segment_is_needed_when_the_active_one_will_be_full() {
     }
 }
 
+/// Without barriers a segment's footer is what sends it to the device: what is cleaned soon gets none.
+#[test]
+fn without_barriers_a_segment_is_sealed_late_or_not_at_all() {
+    let begin = Instant::now();
+    // What the housekeeper does in this time after four segments were filled, the first two of which may go.
+    let chores = |clean: bool, later: Duration, most_unsealed: Unsealed| {
+        let mut core = core(Duration::ZERO);
+        let late = Duration::from_secs(10);
+        (core.config.durable, core.config.seal_after, core.config.most_unsealed) =
+            (false, late, most_unsealed);
+        // A segment of 1 MiB has room for some 250 blocks of 4 KiB.
+        for i in 0..900 {
+            append_at(&mut core, begin, i).expect("nothing fails");
+        }
+        if clean {
+            drop(core.clean(600, false));
+        }
+        let mut done = Vec::new();
+        let mut until = None;
+        loop {
+            let outcome = match core.step(begin + later, Worker::Housekeeper) {
+                Step::Do(Op::Create { id, .. }) => {
+                    Outcome::Created { id, urgent: false, result: Ok(Box::new(Nowhere)) }
+                }
+                Step::Do(Op::Seal { place, .. }) => {
+                    done.push(format!("seal {}", place.segment));
+                    Outcome::Sealed { id: place.segment, result: Ok(()) }
+                }
+                Step::Do(Op::Write { segment, stamp, .. }) => {
+                    drop(segment);
+                    let placed = Placed { place: stamp.place, offset: stamp.offset };
+                    Outcome::Written { sequence: stamp.sequence, result: Ok((placed, Written::none())) }
+                }
+                Step::Do(Op::Sync { id, low_water, threshold, .. }) => {
+                    Outcome::Synced { id, low_water, threshold, result: Ok(()) }
+                }
+                Step::Do(Op::Delete { ids, .. }) => {
+                    done.extend(ids.iter().map(|id| format!("delete {id}")));
+                    Outcome::Deleted { ids, result: Ok(()) }
+                }
+                Step::Do(op) => panic!("{op:?} was not expected"),
+                Step::Idle(again) => {
+                    until = again.or(until);
+                    break;
+                }
+            };
+            core.done(begin + later, outcome);
+        }
+        (done, until)
+    };
+    let (soon, late) = (Duration::from_secs(1), Duration::from_secs(10));
+    let any = Unsealed { bytes: u64::MAX, groups: u64::MAX, segments: u64::MAX };
+    assert_eq!(chores(true, soon, any).0, ["delete 1", "delete 2"]);
+    let (done, until) = chores(false, soon, any);
+    assert!(done.is_empty(), "{done:?}");
+    assert_eq!(until, Some(begin + late), "it looks again by itself");
+    assert_eq!(chores(false, late, any).0, ["seal 1", "seal 2", "seal 3"]);
+    for few in
+        [Unsealed { bytes: 2 << 20, ..any }, Unsealed { groups: 600, ..any }, Unsealed { segments: 2, ..any }]
+    {
+        assert_eq!(chores(false, soon, few).0, ["seal 1"], "more than {few:?} do not wait");
+    }
+}
+
+#[test]
+fn a_close_waits_for_a_record_that_was_refused() {
+    let now = Instant::now();
+    let mut core = core(Duration::ZERO);
+    core.config.durable = false;
+    append(&mut core, now).expect("nothing fails");
+    let lone = core.go_alone(now, 10, 0).expect("nobody waits");
+    core.begin_close();
+    let failed = Err(Error::io("do", "a planned fault", Errno::IO.into()));
+    core.done(now, Outcome::Written { sequence: lone.stamp.sequence, result: failed });
+    assert!(matches!(core.fate(lone.ticket), Fate::Refused));
+    let step = core.step(now, Worker::Closer);
+    let over = core.wakes.iter().any(|w| matches!(w, Wake::Open(gate) if Arc::ptr_eq(gate, &core.drained)));
+    assert!(matches!(step, Step::Idle(_)) && !over, "it does not wait: {step:?}");
+    assert!(matches!(core.rejoin(now, 10, 0), Ok(Reserved::Seat(..))));
+    assert!(matches!(core.reserve(now, 10, 0), Err(Error::Closed(_))), "nobody else comes in");
+}
+
 /// Found by the simulation of object stores: a process that died while a segment was on its way left a log whose low-water mark
 /// named that one, which never came to be.
 #[test]
@@ -191,11 +283,39 @@ fn the_low_water_mark_names_a_segment_that_is_there() {
 
 #[test]
 fn who_waits_yields_only_for_a_brief_barrier_and_if_it_may() {
-    let after = |barrier| {
-        let mut gathering = Gathering::default();
-        gathering.took(barrier, 1, 1024);
+    let after = |processors, micros, records, bytes| {
+        let mut gathering = Gathering::new(Tuning::for_processors(processors));
+        gathering.took(Duration::from_micros(micros), records, bytes);
+        gathering.took(Duration::from_micros(micros), 0, 4096);
         [gathering.manner(true), gathering.manner(false)]
     };
-    assert_eq!(after(Duration::from_micros(100)), [Manner::Yield, Manner::Sleep]);
-    assert_eq!(after(Duration::from_millis(5)), [Manner::Mixed, Manner::Sleep]);
+    let [asleep, mixed, awake] =
+        [Manner::Sleep, Manner::Mixed, Manner::Yield].map(|manner| [manner, Manner::Sleep]);
+    for (processors, paired) in [(4, mixed), (2, asleep)] {
+        assert_eq!(after(processors, 100, 8, 8192), awake);
+        assert_eq!(after(processors, 5_000, 8, 8192), mixed);
+        assert_eq!(after(processors, 100, 2, 2048), paired, "a pair");
+        assert_eq!(after(processors, 2, 1, 1024), awake, "no barrier at all");
+    }
+    assert_eq!(after(4, 100, 1, 260 << 10), awake, "others wait for groups of their own");
+    assert_eq!(after(2, 100, 1, 260 << 10), asleep, "with few processors");
+}
+
+#[test]
+fn groups_that_wait_for_nobody_are_larger_with_few_processors() {
+    let large = |processors, records: usize, length| {
+        let mut pool = Pool::new(16 << 20, Metrics::of(Role::Receivers));
+        let mut filling = Filling::new(pool.take().unwrap(), Manner::Sleep, &mut Spent::default());
+        let _seats: Vec<_> = (0..records).map(|_| filling.reserve(length, 0)).collect();
+        Gathering::new(Tuning::for_processors(processors)).is_large(&filling)
+    };
+    for (processors, records, bytes) in
+        [(1, 32, 1 << 20), (2, 32, 1 << 20), (3, 16, 256 << 10), (4, 16, 256 << 10)]
+    {
+        assert!(!large(processors, records - 1, 10), "{processors} processors, {records} records");
+        assert!(large(processors, records, 10), "{processors} processors, {records} records");
+        // Headers count.
+        assert!(!large(processors, 1, bytes - 1024), "{processors} processors, {bytes} bytes");
+        assert!(large(processors, 1, bytes), "{processors} processors, {bytes} bytes");
+    }
 }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::{
     super::{
         Shared, Writer,
-        core::{Core, Op, Outcome, Reserved, Worker, address},
-        group::{Group, Seat, Stamp},
+        core::{Core, Fate as LoneFate, Lone, Op, Outcome, Reserved, Worker, Written, address},
+        group::{Group, LoneGroup, Placed, PlacedFrame, Seat, Stamp},
         large::{Target, write_large},
     },
     Report,
@@ -23,7 +23,7 @@ use crate::{
     codec::KeyRing,
     commit::{Gate, Machine, Step},
     error::{Error, Result},
-    format::{BLOCK, Packing},
+    format::{BLOCK, GROUP_HEADER, Packing},
     handle::RecordHandle,
     log::{
         RecordSource, Scan, Slice,
@@ -73,9 +73,39 @@ pub(super) struct Record {
 }
 
 pub(super) enum Caller {
-    Copying { record: usize, seat: Seat, idle: Option<u32> },
-    Waiting { record: usize, group: sync::Arc<Group>, index: usize },
-    Large { record: usize, group: sync::Arc<Group>, buffers: Option<[BytesMut; 2]> },
+    Copying {
+        record: usize,
+        seat: Seat,
+        idle: Option<u32>,
+    },
+    Waiting {
+        record: usize,
+        group: sync::Arc<Group>,
+        index: usize,
+    },
+    Large {
+        record: usize,
+        group: sync::Arc<Group>,
+        buffers: Option<[BytesMut; 2]>,
+    },
+    /// Writes by itself,
+    Lone {
+        record: usize,
+        lone: Lone,
+    },
+    /// or did, and waits at the gate, which was `seen` so, for those before it,
+    Ordered {
+        record: usize,
+        ticket: u64,
+        frame: PlacedFrame,
+        gate: sync::Arc<Gate>,
+        seen: u32,
+    },
+    /// or has to go once more, with others.
+    Refused {
+        record: usize,
+        again: bool,
+    },
 }
 
 /// One process with the log open.
@@ -131,6 +161,7 @@ impl Run {
     pub(super) fn new(plan: &Plan, traced: bool) -> Run {
         let mut random = Random::new(plan.seed ^ 0x5eed);
         let world = World::new(random.next(), plan.in_flight);
+        let world = if plan.durability == Durability::Os { world.cached() } else { world };
         let mut options = Options::new("/simulated", plan.role);
         options.clean_grace = Duration::ZERO;
         options.rolling_interval = Duration::from_millis(40);
@@ -412,22 +443,120 @@ impl Run {
         if coded.codec.sealed {
             self.seen.note("encrypted records", 1);
         }
-        let caller = match self.with(|core| core.reserve(now, coded.length, time)) {
-            Ok(Reserved::Seat(seat, seen, look)) => {
-                Caller::Copying { record: number, seat, idle: (!look).then_some(seen) }
+        // In this order: where there are barriers a seed gives the run that it always gave.
+        let small = coded.length <= LoneGroup::MOST && !coded.codec.sealed;
+        let lone = if !self.is_durable() && small && self.random.percent(70) {
+            self.with(|core| core.go_alone(now, coded.length, time))
+        } else {
+            None
+        };
+        let caller = match lone {
+            Some(lone) => {
+                self.seen.note("records that went alone", 1);
+                Caller::Lone { record: number, lone }
             }
-            Ok(Reserved::Large(group, buffers)) => {
-                self.seen.note("large records", 1);
-                Caller::Large { record: number, group, buffers: Some(buffers) }
-            }
-            Ok(Reserved::Wait(..)) => return None,
-            Err(Error::Closed(_)) if self.life().closing => return None,
-            Err(e) => panic!("a record is refused: {e}"),
+            None => match self.join(number, coded.length, time, false) {
+                Ok(caller) => caller?,
+                Err(Error::Closed(_)) if self.life().closing => return None,
+                Err(e) => panic!("a record is refused: {e}"),
+            },
         };
         self.life_mut().callers.push(caller);
         self.say(|| format!("begin {number} of {length} bytes at time {time}"));
         self.records.push(Record { bytes, time, generation: self.generation, fate: Fate::Open });
         Some(number)
+    }
+
+    /// Gives the record a seat in a group; `None` if there is no memory now.
+    fn join(&mut self, record: usize, length: u32, time: i64, again: bool) -> Result<Option<Caller>> {
+        let now = self.now;
+        let reserve = if again { Core::rejoin } else { Core::reserve };
+        Ok(match self.with(|core| reserve(core, now, length, time))? {
+            Reserved::Seat(seat, seen, look) => {
+                Some(Caller::Copying { record, seat, idle: (!look).then_some(seen) })
+            }
+            Reserved::Large(group, buffers) => {
+                self.seen.note("large records", 1);
+                Some(Caller::Large { record, group, buffers: Some(buffers) })
+            }
+            Reserved::Wait(..) => None,
+        })
+    }
+
+    /// Writes the record of a caller that goes by itself.
+    fn write_alone(&self, record: usize, lone: &Lone) -> Result<(u32, Placed, Written)> {
+        let Record { bytes, time, .. } = &self.records[record];
+        let coder = &self.life().shared.coder;
+        let prepared = coder.prepare(&mut Slice(bytes), bytes.len() as u32).expect("memory can be copied");
+        let packed = prepared.packed.as_ref().map_or(bytes.as_slice(), |p| p.bytes());
+        let mut room = vec![0; LoneGroup::ROOM];
+        let group = LoneGroup::stage(&mut room, &mut Slice(packed), prepared.coded, *time);
+        group.expect("memory can be copied").write(lone.segment.as_ref(), &lone.stamp)
+    }
+
+    fn complete_alone(&mut self, record: usize, lone: Lone) {
+        let written = self.write_alone(record, &lone);
+        self.say(|| format!("write of record {record}, alone: {:?}", written.as_ref().map(|(_, p, _)| p)));
+        if self.world.is_dark() {
+            return;
+        }
+        let Lone { stamp, ticket, .. } = lone;
+        let crc = written.as_ref().map_or(0, |(crc, ..)| *crc);
+        match &written {
+            Ok(_) => self.stamps.push(stamp),
+            Err(_) => self.seen.note("segments poisoned", 1),
+        }
+        let result = written.map(|(_, placed, written)| (placed, written));
+        let now = self.now;
+        self.with(|core| core.done(now, Outcome::Written { sequence: stamp.sequence, result }));
+        let frame = PlacedFrame { place: stamp.place, offset: stamp.offset + GROUP_HEADER as u64, crc };
+        self.go_on(record);
+        self.ask_fate(record, ticket, frame);
+    }
+
+    fn ask_fate(&mut self, record: usize, ticket: u64, frame: PlacedFrame) {
+        match self.with(|core| core.fate(ticket)) {
+            LoneFate::Acknowledged => {
+                let length = self.records[record].bytes.len() as u32;
+                let handle = self.life().shared.handle_of(frame, length);
+                self.answered(record, Ok(handle));
+            }
+            LoneFate::Waits(gate, seen) => {
+                self.seen.note("lone records that waited", 1);
+                self.life_mut().callers.push(Caller::Ordered { record, ticket, frame, gate, seen });
+            }
+            LoneFate::Refused => {
+                self.seen.note("lone records refused", 1);
+                self.life_mut().callers.push(Caller::Refused { record, again: true });
+            }
+        }
+    }
+
+    /// Those that wait for the ones before them look again where they were told to, and the refused go with others.
+    fn look_after_lone_ones(&mut self) {
+        for caller in std::mem::take(&mut self.life_mut().callers) {
+            match caller {
+                Caller::Ordered { record, ticket, frame, gate, seen } if gate.seen() != seen => {
+                    self.ask_fate(record, ticket, frame);
+                }
+                other => self.life_mut().callers.push(other),
+            }
+        }
+        for caller in std::mem::take(&mut self.life_mut().callers) {
+            let Caller::Refused { record, again } = caller else {
+                self.life_mut().callers.push(caller);
+                continue;
+            };
+            let Record { bytes, time, .. } = &self.records[record];
+            let (time, coder) = (*time, &self.life().shared.coder);
+            let prepared = coder.prepare(&mut Slice(bytes), bytes.len() as u32);
+            let length = prepared.expect("memory can be copied").coded.length;
+            match self.join(record, length, time, again) {
+                Ok(Some(caller)) => self.life_mut().callers.push(caller),
+                Ok(None) => self.life_mut().callers.push(Caller::Refused { record, again: false }),
+                Err(e) => self.answered(record, Err(e)),
+            }
+        }
     }
 
     /// A caller's copy is done (or fails).
@@ -466,11 +595,12 @@ impl Run {
 
     /// Callers whose group was answered go.
     fn answers(&mut self) {
+        self.look_after_lone_ones();
         let mut i = 0;
         while i < self.life().callers.len() {
             let open = match &self.life().callers[i] {
-                Caller::Copying { .. } => false,
                 Caller::Waiting { group, .. } | Caller::Large { group, .. } => group.gate.is_open(),
+                _ => false,
             };
             if !open {
                 i += 1;
@@ -488,28 +618,34 @@ impl Run {
                     }
                     (record, result)
                 }
-                Caller::Copying { .. } => continue,
+                _ => continue,
             };
-            life.parked.remove(&record);
-            if life.zombie {
-                assert!(result.is_err(), "a zombie acknowledged record {record} after another took over");
-                self.seen.note("zombie writes refused", 1);
-                continue;
-            }
-            self.records[record].fate = match result {
-                Ok(handle) => {
-                    self.seen.note("acknowledged", 1);
-                    self.last_ack = self.events;
-                    Fate::Acknowledged(handle)
-                }
-                Err(_) => {
-                    self.seen.note("answered with an error", 1);
-                    Fate::Failed(self.events)
-                }
-            };
-            let fate = self.records[record].fate;
-            self.say(|| format!("record {record}: {fate:?}"));
+            self.answered(record, result);
         }
+    }
+
+    /// A caller has its answer.
+    fn answered(&mut self, record: usize, result: Result<RecordHandle>) {
+        let life = self.life_mut();
+        life.parked.remove(&record);
+        if life.zombie {
+            assert!(result.is_err(), "a zombie acknowledged record {record} after another took over");
+            self.seen.note("zombie writes refused", 1);
+            return;
+        }
+        self.records[record].fate = match result {
+            Ok(handle) => {
+                self.seen.note("acknowledged", 1);
+                self.last_ack = self.events;
+                Fate::Acknowledged(handle)
+            }
+            Err(_) => {
+                self.seen.note("answered with an error", 1);
+                Fate::Failed(self.events)
+            }
+        };
+        let fate = self.records[record].fate;
+        self.say(|| format!("record {record}: {fate:?}"));
     }
 
     // ---- threads -------------------------------------------------------------------------------------------------
@@ -552,7 +688,7 @@ impl Run {
             Caller::Waiting { record, group, .. } | Caller::Large { record, group, .. } => {
                 Some((*record, Worker::Member(address(group))))
             }
-            Caller::Copying { .. } => None,
+            _ => None,
         });
         let (kept, drained) = life.shared.commit.with(|c| (c.housekeeper.is_open(), c.drained.is_open()));
         let keepers = HOUSEKEEPERS.into_iter().filter(|_| !kept).map(|h| (h, Worker::Housekeeper));
@@ -596,12 +732,21 @@ impl Run {
     fn complete(&mut self) {
         let pending = &self.life().pending;
         let ready: Vec<usize> = (0..pending.len()).filter(|i| !waits_for_copies(&pending[*i].0)).collect();
+        let lone = self.lone_ones() as u64;
+        if lone > 0 && self.random.below(ready.len() as u64 + lone) < lone {
+            let i = self.pick(|c| matches!(c, Caller::Lone { .. })).expect("there is one");
+            let Caller::Lone { record, lone } = self.life_mut().callers.swap_remove(i) else { return };
+            return self.complete_alone(record, lone);
+        }
         if ready.is_empty() {
             return;
         }
         let i = ready[self.random.below(ready.len() as u64) as usize];
-        let (op, _) = self.life_mut().pending.swap_remove(i);
+        let (op, by) = self.life_mut().pending.swap_remove(i);
         let text = brief(&op);
+        if let Op::Delete { open, .. } = &op {
+            self.seen.note("segments cleaned without a footer", open.len() as u64);
+        }
         let stamp = match &op {
             Op::Write { stamp, .. } => Some(*stamp),
             _ => None,
@@ -620,6 +765,27 @@ impl Run {
         }
         let now = self.now;
         self.with(|core| core.done(now, outcome));
+        if stamp.is_some() {
+            self.go_on(by);
+        }
+    }
+
+    /// Without barriers whoever has just written goes on with what others wait for, now and then.
+    fn go_on(&mut self, by: usize) {
+        if self.is_durable() || self.life().closing || self.random.percent(50) {
+            return;
+        }
+        let now = self.now;
+        if let Some(op) = self.with(|core| core.go_on(now, Worker::Lone)) {
+            self.say(|| format!("{} goes on with {}", name(by), brief(&op)));
+            self.seen.note("went on for others", 1);
+            self.life_mut().pending.push((op, by));
+        }
+    }
+
+    /// Callers that write by themselves.
+    fn lone_ones(&self) -> usize {
+        self.life().callers.iter().filter(|c| matches!(c, Caller::Lone { .. })).count()
     }
 
     fn carry_out(&mut self, op: Op) -> Outcome {
@@ -693,7 +859,7 @@ impl Run {
             self.fill();
             self.answers();
             self.wake();
-            if self.life().pending.iter().any(|(op, _)| !waits_for_copies(op)) {
+            if self.lone_ones() > 0 || self.life().pending.iter().any(|(op, _)| !waits_for_copies(op)) {
                 self.complete();
             } else if !self.awake().is_empty() {
                 self.step();
@@ -760,17 +926,26 @@ impl Run {
         }
         self.world.set_faults(Faults::default());
         for (op, _) in std::mem::take(&mut self.life_mut().pending) {
-            if waits_for_copies(&op) {
-                continue;
+            if !waits_for_copies(&op) {
+                self.tear_one(|run| drop(run.carry_out(op)));
             }
-            match self.random.below(4) {
-                0 => {}
-                1 => drop(self.carry_out(op)),
-                _ => {
-                    self.world.cut_power_after(self.random.below(3) / 2);
-                    drop(self.carry_out(op));
-                    self.world.keep_power();
-                }
+        }
+        for caller in std::mem::take(&mut self.life_mut().callers) {
+            if let Caller::Lone { record, lone } = &caller {
+                self.tear_one(|run| drop(run.write_alone(*record, lone)));
+            }
+            self.life_mut().callers.push(caller);
+        }
+    }
+
+    fn tear_one(&mut self, carry_out: impl FnOnce(&mut Run)) {
+        match self.random.below(4) {
+            0 => {}
+            1 => carry_out(self),
+            _ => {
+                self.world.cut_power_after(self.random.below(3) / 2);
+                carry_out(self);
+                self.world.keep_power();
             }
         }
     }

@@ -56,6 +56,7 @@ impl Run {
                     settle: !own,
                 },
                 threshold,
+                low_water: Box::new(|| 0),
                 removed: Box::new(move || match which {
                     Which::Driver => Ok(false),
                     Which::Receiver(uuid) => home.was_removed(uuid),

@@ -76,7 +76,13 @@ impl Plan {
         let encrypted = cfg!(feature = "encryption") && coding.percent(40);
         let mut random = Random::new(seed);
         let os = random.percent(20);
-        let in_flight = if os || random.percent(50) { 1 } else { 2 + random.below(3) as usize };
+        // From numbers of its own, as above: those of all else stay what they were.
+        let copies = 1 + Random::new(seed ^ 0xc09_1e5).below(4) as usize;
+        let in_flight = match os {
+            true => copies,
+            false if random.percent(50) => 1,
+            false => 2 + random.below(3) as usize,
+        };
         let role = if random.percent(35) { Role::Receivers } else { Role::Driver };
         let policy = [Recovery::Default, Recovery::Default, Recovery::Salvage, Recovery::Strict]
             [random.below(4) as usize];

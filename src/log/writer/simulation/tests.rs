@@ -74,12 +74,15 @@ const FEATURES: &[&str] = &[
     "jumbo segments",
     "killed processes",
     "large records",
+    "lone records refused",
+    "lone records that waited",
     "looks beside the writer",
     "looks through failing reads",
     "marks",
     "names lost",
     "orphans collected",
     "power cuts with durability=os",
+    "records that went alone",
     "recoveries with failing reads",
     "replayed without an answer",
     "rot that looks torn",
@@ -90,6 +93,7 @@ const FEATURES: &[&str] = &[
     "rot under strict",
     "scans beside cleaning",
     "sectors lost",
+    "segments cleaned without a footer",
     "segments deleted",
     "segments poisoned",
     "segments recycled",
@@ -98,6 +102,7 @@ const FEATURES: &[&str] = &[
     "several in flight",
     "take-overs from a zombie",
     "torn tails quarantined",
+    "went on for others",
     "zombie operations refused",
     "zombie writes refused",
 ];
@@ -209,7 +214,7 @@ macro_rules! promises {
 // The invariants of docs/design.md.
 promises! {
     /// A group is acknowledged only after all smaller sequences are durable.
-    invariant_1_acknowledgement_is_in_sequence: AcknowledgeOutOfOrder, SkipSequence;
+    invariant_1_acknowledgement_is_in_sequence: AcknowledgeOutOfOrder, SkipSequence, AnswerLoneAtOnce;
     /// Acknowledged is recovered, in sequence, byte for byte, and what else is was submitted and not refused.
     invariant_2_what_is_acknowledged_is_recovered: AcknowledgeBeforeBarrier, ForgetVoid, WrongWatermark;
     /// Nothing that readers or recovery do takes evidence away.
@@ -227,7 +232,7 @@ promises! {
     /// fsyncgate, and those after it.
     class_a_barrier_that_failed_is_swallowed_or_retried: RetryBarrier, TrustCacheAfterFailure;
     /// A leader that fails, or forgets, leaves others waiting.
-    class_waiters_hang: WakeOnlyLeader, LostWakeUp;
+    class_waiters_hang: WakeOnlyLeader, LostWakeUp, LeaveLoneAsleep;
     /// What a recycled file held before.
     class_stale_records_in_a_recycled_file: TrustStaleFrame, UnseededChecksum, ReuseBeforeDirectorySync;
     /// Rot is dropped as a torn tail, or a torn tail stops recovery.

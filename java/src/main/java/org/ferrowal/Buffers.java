@@ -6,8 +6,12 @@ import java.util.concurrent.atomic.AtomicLong;
 
 /** Memory for records that are returned: owned by the garbage collector, so it outlives the log. */
 final class Buffers {
-    /** Records from this length on lie outside of the heap: large arrays are hard on a collector. */
-    private static final int DIRECT = 64 << 10;
+    /**
+     * Records from this length on lie outside of the heap, where they are read to without another copy. An array of half of
+     * G1's smallest region (1 MiB) or more, with its header, is hard on the collector; a smaller one is cheaper than memory
+     * outside, even if the record is copied to it.
+     */
+    static final int DIRECT = (512 << 10) - 64;
     /**
      * Direct bytes that may be outstanding. Memory outside of the heap puts no pressure on the collector: without a bound
      * a task that reads many blocks would fill it up to -Xmx, which a container does not forgive.
@@ -21,7 +25,7 @@ final class Buffers {
     }
 
     /**
-     * A buffer of exactly {@code length} bytes, all of it to be filled: on the heap below 64 KiB, else direct, and on the
+     * A buffer of exactly {@code length} bytes, all of it to be filled: on the heap below 512 KiB, else direct, and on the
      * heap again where 64 MiB are outstanding already or the JVM's own bound on direct memory is reached.
      */
     static ByteBuffer allocate(int length) {

@@ -7,6 +7,8 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 
 import org.apache.spark.SparkConf;
 import org.apache.spark.api.java.JavaRDD;
@@ -31,8 +33,8 @@ import org.ferrowal.bench.rows.Payload;
 import scala.Option;
 
 /**
- * The application that {@link SparkBench} measures: receivers that store blocks as fast as Spark takes them, and a job that
- * looks at every record. Which log it has is configuration alone ({@code spark.*} system properties). It says {@code
+ * The application that {@link SparkBench} measures: receivers that store blocks as fast as Spark takes them, or at a given
+ * rate, and a job that looks at every record. Which log it has is configuration alone ({@code spark.*} system properties). It says {@code
  * result RECORDS_PER_S DELAY_P50_MS DELAY_P99_MS} and ends.
  */
 @SuppressWarnings("deprecation") // DStreams, as a whole, since Spark 3.4.
@@ -44,7 +46,8 @@ public final class SparkApp {
      * Runs.
      *
      * @param args the checkpoint directory, or "none"; receivers; bytes in a record; records in a block; batches that do not
-     *     count; batches that do; the batch interval in milliseconds
+     *     count; batches that do; the batch interval in milliseconds; records a second of each receiver, 0 for as many as it
+     *     can store
      */
     public static void main(String[] args) throws Exception {
         int receivers = Integer.parseInt(args[1]);
@@ -53,13 +56,14 @@ public final class SparkApp {
         int warm = Integer.parseInt(args[4]);
         int counted = Integer.parseInt(args[5]);
         long interval = Long.parseLong(args[6]);
+        long rate = Long.parseLong(args[7]);
         JavaStreamingContext context = new JavaStreamingContext(new SparkConf(), new Duration(interval));
         if (!args[0].equals("none")) {
             context.checkpoint(args[0]);
         }
         List<JavaDStream<byte[]>> streams = new ArrayList<>();
         for (int i = 0; i < receivers; i++) {
-            streams.add(context.receiverStream(new Source(size, block)));
+            streams.add(context.receiverStream(new Source(size, block, rate)));
         }
         JavaDStream<byte[]> all = streams.get(0);
         for (JavaDStream<byte[]> more : streams.subList(1, streams.size())) {
@@ -85,17 +89,19 @@ public final class SparkApp {
         Runtime.getRuntime().halt(0);
     }
 
-    /** Stores blocks of records, one after the other, as fast as it is let. */
+    /** Stores blocks of records, one after the other, as fast as it is let, or at a rate. */
     private static final class Source extends Receiver<byte[]> {
         private static final long serialVersionUID = 1;
 
         private final int size;
         private final int block;
+        private final long rate;
 
-        Source(int size, int block) {
+        Source(int size, int block, long rate) {
             super(StorageLevel.MEMORY_AND_DISK_SER());
             this.size = size;
             this.block = block;
+            this.rate = rate;
         }
 
         @Override
@@ -107,7 +113,14 @@ public final class SparkApp {
 
         private void run() {
             byte[] record = Payload.of(size, streamId());
+            long due = System.nanoTime();
             while (!isStopped()) {
+                if (rate > 0) {
+                    due += TimeUnit.SECONDS.toNanos(block) / rate;
+                    for (long left = due - System.nanoTime(); left > 0 && !isStopped(); left = due - System.nanoTime()) {
+                        LockSupport.parkNanos(left);
+                    }
+                }
                 List<byte[]> records = new ArrayList<>(block);
                 for (int i = 0; i < block; i++) {
                     byte[] own = record.clone();

@@ -33,6 +33,9 @@ final class SparkBench implements Callable<Integer> {
     private int batches;
     @Option(names = "--interval", defaultValue = "1000", description = "Batch interval, ms (default ${DEFAULT-VALUE}).")
     private long interval;
+    @Option(names = "--rate", defaultValue = "0", description = "Records a second of each receiver, the same with every log; "
+        + "0 (the default): as many as it can store.")
+    private long rate;
     @Option(names = "--rounds", defaultValue = "5", description = "Rounds of each row (default ${DEFAULT-VALUE}).")
     private int rounds;
     @Option(names = "--heap", defaultValue = "4g", description = "The application's heap (default ${DEFAULT-VALUE}).")
@@ -73,8 +76,8 @@ final class SparkBench implements Callable<Integer> {
         space.describe();
         WorkFiles.needSpace(work, (long) ((warm + batches) * interval / 1e3 * KEPT_PER_SECOND) + (4L << 30));
         System.out.println("Each round starts the application anew: local[" + cores + "], " + receivers + " receivers that store "
-            + "blocks of " + block + " records as fast as Spark takes them, batches of " + interval + " ms, a job that looks at "
-            + "every record. " + warm + " batches do not count. Without a log there is no checkpoint either.");
+            + "blocks of " + block + " records " + (rate == 0 ? "as fast as Spark takes them" : "at " + rate + " records a second")
+            + ", batches of " + interval + " ms, a job that looks at every record. " + warm + " batches do not count. Without a log there is no checkpoint either.");
         Map<Row, List<Result>> all = new EnumMap<>(Row.class);
         for (int round = 1; round <= rounds; round++) {
             List<Row> rows = new ArrayList<>(List.of(Row.values()));
@@ -90,7 +93,7 @@ final class SparkBench implements Callable<Integer> {
         }
         Workspace.progress("");
         System.out.println();
-        System.out.println("### A whole Spark application, records of " + Report.size(size));
+        System.out.println("### A whole Spark application, records of " + Report.size(size) + atRate());
         System.out.println();
         System.out.println("| log | records/s | MB/s | processing delay, p50, ms | p99, ms |");
         System.out.println("|---|---|---|---|---|");
@@ -98,14 +101,19 @@ final class SparkBench implements Callable<Integer> {
             figure(results, Result::rate).show(0, 1), figure(results, Result::rate).show(0, size / 1e6),
             figure(results, Result::p50).show(0, 1), figure(results, Result::p99).show(0, 1)) + " |"));
         Verdicts verdicts = new Verdicts();
-        verdicts.atLeast("a whole Spark application, records/s over Spark's own log", 0.97, " ×",
+        verdicts.atLeast("a whole Spark application" + atRate() + ", records/s over Spark's own log", 0.97, " ×",
             ratio(all.get(Row.FERROWAL), all.get(Row.SPARK), Result::rate));
-        verdicts.atMost("its processing delay over that with Spark's own log", 1, " ×",
+        verdicts.atMost("its processing delay" + atRate() + " over that with Spark's own log", 1, " ×",
             ratio(all.get(Row.FERROWAL), all.get(Row.SPARK), Result::p50));
         verdicts.atLeast("its records/s with spinning, over the same without", 0.97, " ×",
             ratio(all.get(Row.FERROWAL), all.get(Row.ASLEEP), Result::rate));
         verdicts.print(System.out);
         return 0;
+    }
+
+    /** Nothing where the receivers go as fast as they can. */
+    private String atRate() {
+        return rate == 0 ? "" : " at " + rate + " records/s" + (receivers == 1 ? "" : " by each of " + receivers + " receivers");
     }
 
     private interface Get {
@@ -145,7 +153,7 @@ final class SparkBench implements Callable<Integer> {
         command.addAll(List.of(SparkApp.class.getName(),
             row == Row.NONE ? "none" : directory.resolve("checkpoint").toUri().toString(), Integer.toString(receivers),
             Long.toString(size), Integer.toString(block), Integer.toString(warm), Integer.toString(batches),
-            Long.toString(interval)));
+            Long.toString(interval), Long.toString(rate)));
         Process child = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(output.toFile()).start();
         try {
             long bound = 120 + (warm + batches) * interval / 1000 * 5;

@@ -56,6 +56,9 @@ public final class Contenders {
             + "copied or checked: what a group commit can have of the ideal on this machine at most, while nobody is late.", true),
         new RustLog("waiting-awake", "nothing but waiting, awake", "The same by writers that yield their processor instead of "
             + "sleeping.", true),
+        new RustLog("writing", "nothing but writing", "No log (benches/peers/src/writing.rs): each writer overwrites the next bytes of "
+            + "one file in the page cache, by pwrite, without a JVM. Nothing is framed, checked or put in order: what a log with a "
+            + "call for each record can have at most without barriers.", false),
         new Nothing());
 
     private Contenders() {
