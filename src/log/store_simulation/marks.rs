@@ -165,6 +165,51 @@ fn a_driver_that_slept_for_an_hour_and_was_not_replaced_goes_on() {
     });
 }
 
+/// Each removes the marks that it saw, of some that raise their fences after its own.
+#[test]
+fn of_drivers_that_take_a_log_over_at_once_one_has_it() {
+    for seed in 0..100 {
+        let work = || {
+            let far = Far::new();
+            let before = open_with(&far, 6, polite(Role::Driver));
+            append(6, &before, "before").unwrap();
+            close(6, before);
+            // Marks are renewed while fences are raised.
+            far.slow_down(secs(1));
+            let force = || Options { takeover: Takeover::Force, ..options(Role::Driver) };
+            let logs: Vec<_> = (1..5).map(|n| open_with(&far, n, force())).collect();
+            let race = |n: usize| {
+                let log = logs[n].clone();
+                let (told, tell) = std::sync::mpsc::channel();
+                let work = move || {
+                    turns::pause(Duration::from_millis(turns::below(3_000)));
+                    log.append(b"first", 1).ok();
+                    turns::pause(secs(60));
+                    told.send(log.append(b"last", 1).is_ok()).unwrap();
+                };
+                (spawn_in(n + 1, "racing".into(), work).unwrap(), tell)
+            };
+            let racing: Vec<_> = (0..logs.len()).map(race).collect();
+            // One that has made its mark is overtaken before it raises its fence.
+            turns::pause(Duration::from_millis(turns::below(8_000)));
+            turns::stop(1, Some(Duration::from_millis(turns::below(8_000))));
+            let answers = racing.into_iter().map(|(thread, tell)| {
+                thread.join();
+                tell.recv().unwrap()
+            });
+            let winners = answers.filter(|ok| *ok).count();
+            assert_eq!(winners, 1, "winners");
+            // It is seen to live.
+            turns::pause(secs(30));
+            let polite = open_with(&far, 5, polite(Role::Driver));
+            assert!(matches!(append(5, &polite, "late").unwrap_err(), Error::Locked { .. }));
+            close(5, polite);
+            logs.into_iter().enumerate().for_each(|(n, log)| close(n + 1, log));
+        };
+        turns::run(seed, None, work).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
+}
+
 #[test]
 fn a_receiver_that_slept_begins_anew_once_others_may_think_that_it_is_gone() {
     for (asleep, anew) in [(30, false), (240, false), (400, true), (900, true)] {

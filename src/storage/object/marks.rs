@@ -40,6 +40,8 @@ pub(super) struct Mark {
     renewed: Mutex<Since>,
     /// Whether somebody removed it, and so has taken the log over, or may have.
     removed: AtomicBool,
+    /// Whether it is to be made again at the next renewal, though it is not there.
+    again: AtomicBool,
     renewal: Mutex<Renewal>,
 }
 
@@ -60,6 +62,12 @@ impl Mark {
 
     pub(super) fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
+    }
+
+    /// Has it made again, since nobody has the log who removed it.
+    pub(super) fn make_again(&self) {
+        self.again.store(true, Ordering::Release);
+        self.removed.store(false, Ordering::Release);
     }
 
     /// Goes on to `next`, unless it is over. Gives what it was at.
@@ -86,8 +94,8 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Writes the mark, and keeps it new. A driver that finds its mark removed was taken over (`overdue` is none); one of a
-    /// receiver writer is never renewed once it was overdue, since others may have cleaned up after it.
+    /// Writes the mark, and keeps it new. A driver that finds its mark removed (`overdue` is none) was taken over, or raised
+    /// its own fence after the one of whoever removed it, and has the mark made again; one of a receiver writer is never renewed once it was overdue, since others may have cleaned up after it.
     pub(super) fn new(
         bucket: &Arc<Bucket>,
         path: Path,
@@ -102,6 +110,7 @@ impl Held {
             path: path.clone(),
             renewed: Mutex::new(began),
             removed: AtomicBool::new(false),
+            again: AtomicBool::new(false),
             renewal: Mutex::new(Renewal::Asleep),
         });
         let (theirs, store) = (mark.clone(), bucket.store.clone());
@@ -114,6 +123,13 @@ impl Held {
                 if theirs.go_on(Renewal::OnItsWay) == Renewal::Over {
                     return;
                 }
+                // Whether it is to be made again is for the writer to say, when it looks for a fence.
+                if theirs.is_removed() {
+                    if theirs.go_on(Renewal::Asleep) == Renewal::Over {
+                        return;
+                    }
+                    continue;
+                }
                 let began = Since::now();
                 if overdue.is_some_and(|limit| theirs.age() > limit) {
                     theirs.removed.store(true, Ordering::Release);
@@ -123,7 +139,7 @@ impl Held {
                     return;
                 }
                 let renewal = async {
-                    if overdue.is_none() {
+                    if overdue.is_none() && !theirs.again.swap(false, Ordering::AcqRel) {
                         store.head(&theirs.path).await?;
                     }
                     store.put(&theirs.path, PutPayload::from_bytes(text.clone())).await
@@ -132,8 +148,7 @@ impl Held {
                     Some(Ok(_)) => *theirs.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began,
                     Some(Err(object_store::Error::NotFound { .. })) if overdue.is_none() => {
                         theirs.removed.store(true, Ordering::Release);
-                        log::warn!("the mark {name} was removed: another driver has taken this log over");
-                        return;
+                        log::warn!("the mark {name} was removed, as by a driver that takes this log over");
                     }
                     // It is tried again; if it stays so, the mark is overdue.
                     Some(Err(e)) => log::debug!("cannot renew {name}: {e}"),
