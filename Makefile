@@ -32,8 +32,8 @@ check-rust: setup-tools
 	cargo clippy --locked --all-targets --all-features -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	cargo test --locked
-	# Without features: the library's own tests, and below its tests on each barrier. The simulation of power cuts is the same
-	# code with features or without, and takes minutes: it ran above.
+	# Without features: the library's own tests. The simulation of power cuts is the same code with features or without, and
+	# takes minutes: it ran above.
 	cargo test --locked --no-default-features --lib -- --skip writer::simulation
 	# The benchmark's peers and the fuzz targets have lock files of their own, and are built by nothing else here.
 	for dir in benches/peers fuzz; do \
@@ -47,7 +47,7 @@ check-rust: setup-tools
 .PHONY: check-barriers
 check-barriers:
 	for barrier in fdatasync direct dsync; do \
-	  FERROWAL_TEST_BARRIER=$$barrier cargo test --locked --no-default-features \
+	  FERROWAL_TEST_BARRIER=$$barrier cargo test --locked \
 	    --test log --test damage --test concurrency --test recovery --test full || exit 1; \
 	done
 
