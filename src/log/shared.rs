@@ -291,7 +291,13 @@ impl Shared {
         closed: impl Fn() -> bool,
     ) -> Result<RecordHandle> {
         loop {
-            let writer = self.usable_writer(fresh, closed())?;
+            let writer = match self.usable_writer(fresh, closed()) {
+                Err(error @ Error::Fenced { .. }) if self.options.role == Role::Driver => {
+                    let _ = self.lost.set(error.clone());
+                    return Err(error);
+                }
+                writer => writer?,
+            };
             match writer.append(source, time) {
                 // It was closed between the look and the call.
                 Err(Error::Closed(_)) => {}

@@ -17,15 +17,17 @@ use bytes::Bytes;
 use object_store::path::Path;
 
 use super::{
+    Inner,
     bucket::{Bucket, PATIENCE},
     tasks::{self, Task},
 };
 use crate::{
     error::Result,
     storage::{
-        Claim,
+        Claim, Which,
         times::{Since, signature},
     },
+    sync,
 };
 
 /// Bounds on one renewal; between them it may take as long as there is until the next.
@@ -40,8 +42,6 @@ pub(super) struct Mark {
     renewed: Mutex<Since>,
     /// Whether somebody removed it, and so has taken the log over, or may have.
     removed: AtomicBool,
-    /// Whether it is to be made again at the next renewal, though it is not there.
-    again: AtomicBool,
     renewal: Mutex<Renewal>,
 }
 
@@ -64,10 +64,9 @@ impl Mark {
         self.removed.load(Ordering::Acquire)
     }
 
-    /// Has it made again, since nobody has the log who removed it.
-    pub(super) fn make_again(&self) {
-        self.again.store(true, Ordering::Release);
-        self.removed.store(false, Ordering::Release);
+    /// Its writer was fenced: it is renewed no more, and nobody waits for it any longer than until it is old.
+    pub(super) fn give_up(&self) {
+        self.removed.store(true, Ordering::Release);
     }
 
     /// Goes on to `next`, unless it is over. Gives what it was at.
@@ -89,19 +88,16 @@ pub(super) struct Held {
     task: Option<Task<()>>,
     /// Bound on a renewal, and on the mark's deletion: whoever closes a log waits for both.
     bound: Duration,
-    /// Marks of those whose log this was: removed when it is ours.
-    others: Vec<Path>,
 }
 
 impl Held {
-    /// Writes the mark, and keeps it new. A driver that finds its mark removed (`overdue` is none) was taken over, or raised
-    /// its own fence after the one of whoever removed it, and has the mark made again; one of a receiver writer is never renewed once it was overdue, since others may have cleaned up after it.
+    /// Writes the mark, and keeps it new. A driver that finds its mark removed was taken over (`overdue` is none); one of a
+    /// receiver writer is never renewed once it was overdue, since others may have cleaned up after it.
     pub(super) fn new(
         bucket: &Arc<Bucket>,
         path: Path,
         every: Duration,
         overdue: Option<Duration>,
-        others: Vec<Path>,
     ) -> Result<Held> {
         let text = Bytes::from(signature() + "\n");
         let began = Since::now();
@@ -110,7 +106,6 @@ impl Held {
             path: path.clone(),
             renewed: Mutex::new(began),
             removed: AtomicBool::new(false),
-            again: AtomicBool::new(false),
             renewal: Mutex::new(Renewal::Asleep),
         });
         let (theirs, store) = (mark.clone(), bucket.store.clone());
@@ -120,15 +115,8 @@ impl Held {
             use object_store::{ObjectStoreExt, PutPayload};
             loop {
                 tasks::sleep(every).await;
-                if theirs.go_on(Renewal::OnItsWay) == Renewal::Over {
+                if theirs.is_removed() || theirs.go_on(Renewal::OnItsWay) == Renewal::Over {
                     return;
-                }
-                // Whether it is to be made again is for the writer to say, when it looks for a fence.
-                if theirs.is_removed() {
-                    if theirs.go_on(Renewal::Asleep) == Renewal::Over {
-                        return;
-                    }
-                    continue;
                 }
                 let began = Since::now();
                 if overdue.is_some_and(|limit| theirs.age() > limit) {
@@ -139,7 +127,7 @@ impl Held {
                     return;
                 }
                 let renewal = async {
-                    if overdue.is_none() && !theirs.again.swap(false, Ordering::AcqRel) {
+                    if overdue.is_none() {
                         store.head(&theirs.path).await?;
                     }
                     store.put(&theirs.path, PutPayload::from_bytes(text.clone())).await
@@ -148,7 +136,8 @@ impl Held {
                     Some(Ok(_)) => *theirs.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began,
                     Some(Err(object_store::Error::NotFound { .. })) if overdue.is_none() => {
                         theirs.removed.store(true, Ordering::Release);
-                        log::warn!("the mark {name} was removed, as by a driver that takes this log over");
+                        log::warn!("the mark {name} was removed: another driver has taken this log over");
+                        return;
                     }
                     // It is tried again; if it stays so, the mark is overdue.
                     Some(Err(e)) => log::debug!("cannot renew {name}: {e}"),
@@ -159,13 +148,48 @@ impl Held {
                 }
             }
         })?;
-        Ok(Held { bucket: bucket.clone(), mark, task: Some(task), bound, others })
+        Ok(Held { bucket: bucket.clone(), mark, task: Some(task), bound })
     }
 }
 
-impl Claim for Held {
+impl Claim for Held {}
+
+/// A driver's claim. Whoever takes a log over removes the marks that it saw before it raised its fence, also those of drivers
+/// that raise theirs after it. If the one gave way to a fence, and the other to the loss of its mark, nobody would have the
+/// log. So once its fence is there a driver has another mark: only who raises a fence after that removes it.
+#[derive(Debug)]
+pub(super) struct Driver {
+    inner: Arc<Inner>,
+    /// The mark with which it waited for its turn, then the other one.
+    held: Mutex<Held>,
+    /// Marks of those whose log this was: removed when it is ours.
+    others: Vec<Path>,
+}
+
+impl Driver {
+    pub(super) fn new(inner: &Arc<Inner>, others: Vec<Path>) -> Result<Driver> {
+        let held = Driver::mark(inner)?;
+        Ok(Driver { inner: inner.clone(), held: Mutex::new(held), others })
+    }
+
+    fn mark(inner: &Arc<Inner>) -> Result<Held> {
+        let path = inner.below(Which::Driver).join("alive").join(sync::new_uuid().to_string());
+        Held::new(&inner.bucket()?, path, inner.times.driver_renewed, None)
+    }
+
+    /// Where its mark is.
+    pub(super) fn path(&self) -> Path {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).mark.path.clone()
+    }
+}
+
+impl Claim for Driver {
     fn taken(&self) -> Result<()> {
-        self.bucket.delete(self.others.clone())
+        let held = Driver::mark(&self.inner)?;
+        self.inner.note_mark(Which::Driver, &held.mark);
+        let before = std::mem::replace(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner), held);
+        drop(before);
+        self.inner.bucket()?.delete(self.others.clone())
     }
 }
 

@@ -38,7 +38,7 @@ use uuid::Uuid;
 use self::{
     bucket::{Bucket, PATIENCE},
     clock::StoreClock,
-    marks::{Gone, Held, Mark},
+    marks::{Driver, Gone, Held, Mark},
     segments::{Lasting, ObjectStorage},
     settle::Settled,
 };
@@ -113,6 +113,12 @@ impl Inner {
 
     fn mark(&self, which: Which) -> Option<Arc<Mark>> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner).get(&which).and_then(Weak::upgrade)
+    }
+
+    fn note_mark(&self, which: Which, mark: &Arc<Mark>) {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.retain(|_, mark| mark.strong_count() > 0);
+        marks.insert(which, Arc::downgrade(mark));
     }
 
     fn lasting(&self, which: Which) -> Arc<Lasting> {
@@ -245,9 +251,8 @@ impl ObjectHome {
         let bucket = self.bucket()?;
         let force = self.inner.takeover == Takeover::Force;
         let others = if force { self.live_drivers(None)?.1 } else { self.await_drivers(wait)? };
-        let alive = self.inner.below(Which::Driver).join("alive");
-        let ours = alive.join(sync::new_uuid().to_string());
-        let held = Held::new(&bucket, ours.clone(), self.inner.times.driver_renewed, None, others)?;
+        let claim = Driver::new(&self.inner, others)?;
+        let ours = claim.path();
         // Another may have begun at the same time: the older mark stays, the other one waits for its turn no longer.
         if !force {
             let (live, _) = self.live_drivers(Some(&ours))?;
@@ -256,12 +261,7 @@ impl ObjectHome {
                 return Err(self.locked(mark, Duration::ZERO)?);
             }
         }
-        self.inner
-            .marks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(Which::Driver, Arc::downgrade(&held.mark));
-        Ok(Box::new(held))
+        Ok(Box::new(claim))
     }
 }
 
@@ -328,11 +328,8 @@ impl Home for ObjectHome {
             Which::Receiver(_) => {
                 let path = self.inner.below(which).join("alive");
                 let every = self.inner.times.writer_renewed;
-                let held =
-                    Held::new(&self.bucket()?, path, every, Some(self.inner.times.overdue), Vec::new())?;
-                let mut marks = self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner);
-                marks.retain(|_, mark| mark.strong_count() > 0);
-                marks.insert(which, Arc::downgrade(&held.mark));
+                let held = Held::new(&self.bucket()?, path, every, Some(self.inner.times.overdue))?;
+                self.inner.note_mark(which, &held.mark);
                 Ok(Box::new(held))
             }
         }

@@ -99,7 +99,11 @@ impl ObjectStorage {
         self.inner.lasting(self.which)
     }
 
+    /// Who is fenced has lost the log for good: nobody is to wait for its mark.
     fn fenced(&self, detail: String) -> Error {
+        if let Some(mark) = self.inner.mark(self.which).filter(|_| self.which == Which::Driver) {
+            mark.give_up();
+        }
         Error::Fenced { place: self.place(), detail }
     }
 
@@ -138,19 +142,14 @@ impl ObjectStorage {
         }
     }
 
-    /// Whether nobody can think that this writer is gone. `id` and `header` are of the segment that it writes.
-    fn not_gone(&self, id: u64, header: &Bytes) -> Result<()> {
+    /// Whether nobody can think that this writer is gone.
+    fn not_gone(&self) -> Result<()> {
         let Some(mark) = self.inner.mark(self.which) else { return Ok(()) };
         if planted!(IgnoreOwnMark) {
             return Ok(());
         }
         if mark.is_removed() {
-            if self.which != Which::Driver {
-                return Err(self.fenced("its mark was removed, or was not renewed in time".into()));
-            }
-            // Of drivers that begin at once, one may have removed this mark that raised its fence before ours. If both gave
-            // way, nobody would have the log.
-            self.nobody_followed(id.saturating_sub(1), header)?;
+            return Err(self.fenced("its mark was removed, or was not renewed in time".into()));
         }
         let age = mark.age();
         match self.which {
@@ -171,39 +170,29 @@ impl ObjectStorage {
         self.which != Which::Driver && !self.inner.mark(self.which).is_some_and(live) && !recent()
     }
 
-    /// Whether the newest segment after `id`, if there is one, is this writer's.
-    fn nobody_followed(&self, id: u64, header: &Bytes) -> Result<()> {
-        let bucket = self.inner.bucket()?;
-        let newer = bucket.list_after(&self.prefix, &self.path(id))?;
-        let newest = newer.iter().filter_map(|o| segment_id(o.location.filename()?)).max();
-        if let Some(newest) = newest {
-            let (found, _) = bucket.get(&self.path(newest), 0..u64::from(BLOCK), PATIENCE)?;
-            let writer = decode_header(header).map(|h| h.place().writer).unwrap_or_default();
-            if !self.is_of(&found, writer) {
-                return Err(self.whose(newest, &found));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether what was just written may be acknowledged.
-    fn still_ours(&self, id: u64, header: &Bytes) -> Result<()> {
+    /// Whether what was just written, not before `asked`, may be acknowledged.
+    fn still_ours(&self, id: u64, header: &Bytes, mut asked: Since) -> Result<()> {
         let overdue = self.inner.times.overdue;
-        self.not_gone(id, header)?;
+        self.not_gone()?;
         let lasting = self.lasting();
         let since = *locked(&lasting.confirmed);
         let long = since.is_none_or(|s| s.elapsed() > overdue) && !planted!(NoLookAfterPause);
         if self.which == Which::Driver && long {
             // So long a pause that even a fence may have been made, used, and cleaned meanwhile.
-            self.nobody_followed(id, header)?;
+            asked = Since::now();
+            let bucket = self.inner.bucket()?;
+            let newer = bucket.list_after(&self.prefix, &self.path(id))?;
+            let newest = newer.iter().filter_map(|o| segment_id(o.location.filename()?)).max();
+            if let Some(newest) = newest {
+                let (found, _) = bucket.get(&self.path(newest), 0..u64::from(BLOCK), PATIENCE)?;
+                let writer = decode_header(header).map(|h| h.place().writer).unwrap_or_default();
+                if !self.is_of(&found, writer) {
+                    return Err(self.whose(newest, &found));
+                }
+            }
         }
-        if let Some(mark) =
-            self.inner.mark(self.which).filter(|m| m.is_removed() && self.which == Which::Driver)
-        {
-            log::info!("{}: nobody has taken the log over; its mark is made again", self.place());
-            mark.make_again();
-        }
-        *locked(&lasting.confirmed) = Some(Since::now());
+        // Not when it was answered: whoever is paused in between has not looked since.
+        *locked(&lasting.confirmed) = Some(asked);
         let mut newest = locked(&lasting.newest);
         *newest = id.max(*newest);
         Ok(())
@@ -212,7 +201,8 @@ impl ObjectStorage {
     fn put(&self, id: u64, header: &Bytes, body: Bytes) -> Result<()> {
         let bound = self.inner.write_timeout;
         let lasting = self.lasting();
-        let written = self.not_gone(id, header).and_then(|()| self.settle_older(id, bound)).and_then(|()| {
+        let asked = Since::now();
+        let written = self.not_gone().and_then(|()| self.settle_older(id, bound)).and_then(|()| {
             let bucket = self.inner.bucket()?;
             match settle::create(&bucket, &self.path(id), &body, bound)? {
                 Settled::Ours => Ok(()),
@@ -220,11 +210,10 @@ impl ObjectStorage {
             }
         });
         match written {
-            Ok(()) => self.still_ours(id, header),
+            Ok(()) => self.still_ours(id, header, asked),
+            Err(e @ Error::Fenced { .. }) => Err(e),
             Err(e) => {
-                if !matches!(e, Error::Fenced { .. }) {
-                    locked(&lasting.unsettled).insert(id, header.clone());
-                }
+                locked(&lasting.unsettled).insert(id, header.clone());
                 Err(e)
             }
         }
@@ -314,6 +303,7 @@ impl Storage for ObjectStorage {
         if planted!(FenceOverwrites) {
             bucket.delete(vec![self.path(id)])?;
         }
+        let asked = Since::now();
         match settle::create(&bucket, &self.path(id), &body, self.inner.write_timeout.max(PATIENCE))? {
             Settled::Ours => {
                 let lasting = self.lasting();
@@ -321,7 +311,7 @@ impl Storage for ObjectStorage {
                 locked(&lasting.unsettled).clear();
                 *locked(&lasting.fence) = Some(id);
                 *locked(&lasting.newest) = id;
-                *locked(&lasting.confirmed) = Some(Since::now());
+                *locked(&lasting.confirmed) = Some(asked);
                 Ok(None)
             }
             Settled::Theirs(_) => Err(Error::io(
