@@ -110,9 +110,9 @@ pub(crate) fn recover(
     let began = Instant::now();
     let scope = Scope { deep: policy == Recovery::Strict, settle: true, ..scope };
     let analysis = analyse(storage, scope)?;
-    // Before anything is changed. What lies behind the fence is another's, who raised a fence after it: of two that begin at
-    // once, this one gives way.
-    if fence.as_ref().is_some_and(|f| analysis.newest > f.id) {
+    // Where a fence is all that a segment is, what lies behind it is another's, who raised a fence after it: of two that begin
+    // at once, this one gives way. (In HDFS it may be a file that was begun and never used.)
+    if fence.as_ref().is_some_and(|f| f.segment.is_none() && analysis.newest > f.id) {
         return Err(Error::Fenced {
             place: analysis.place.clone(),
             detail: format!("segment {} is behind this writer's own fence", analysis.newest),

@@ -291,13 +291,7 @@ impl Shared {
         closed: impl Fn() -> bool,
     ) -> Result<RecordHandle> {
         loop {
-            let writer = match self.usable_writer(fresh, closed()) {
-                Err(error @ Error::Fenced { .. }) if self.options.role == Role::Driver => {
-                    let _ = self.lost.set(error.clone());
-                    return Err(error);
-                }
-                writer => writer?,
-            };
+            let writer = self.usable_writer(fresh, closed())?;
             match writer.append(source, time) {
                 // It was closed between the look and the call.
                 Err(Error::Closed(_)) => {}
@@ -330,7 +324,13 @@ impl Shared {
             writer.close();
         }
         let fresh = fresh && self.options.role == Role::Driver && self.used.load(Ordering::Acquire) <= 1;
-        let writer = Arc::new(self.start_writer(fresh, !closed)?);
+        let started = self.start_writer(fresh, !closed);
+        if let Err(error @ Error::Fenced { .. }) = &started
+            && self.options.role == Role::Driver
+        {
+            let _ = self.lost.set(error.clone());
+        }
+        let writer = Arc::new(started?);
         if !closed {
             for threshold in std::mem::take(&mut *self.noted()) {
                 writer.clean(threshold, false)?;

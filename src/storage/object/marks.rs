@@ -1,6 +1,6 @@
 //! Marks by which a writer shows that it lives, where no lock does.
 //!
-//! A driver's is an object of its own below `driver/alive/`, written again every five seconds, and live while it is less
+//! A driver's is an object of its own below `driver/alive/` (once it has the log, of a name that begins with its fence), written again every five seconds, and live while it is less
 //! than twenty seconds old by the store's clock. A receiver writer's is `receivers/<uuid>/alive`, written again each
 //! minute, and its writer is gone when it is ten minutes old. Marks only tell who should wait; what keeps an older driver
 //! out is the fence.
@@ -42,6 +42,8 @@ pub(super) struct Mark {
     renewed: Mutex<Since>,
     /// Whether somebody removed it, and so has taken the log over, or may have.
     removed: AtomicBool,
+    /// Whether its writer was fenced.
+    given_up: AtomicBool,
     renewal: Mutex<Renewal>,
 }
 
@@ -64,9 +66,13 @@ impl Mark {
         self.removed.load(Ordering::Acquire)
     }
 
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
     /// Its writer was fenced: it is renewed no more, and nobody waits for it any longer than until it is old.
     pub(super) fn give_up(&self) {
-        self.removed.store(true, Ordering::Release);
+        self.given_up.store(true, Ordering::Release);
     }
 
     /// Goes on to `next`, unless it is over. Gives what it was at.
@@ -106,6 +112,7 @@ impl Held {
             path: path.clone(),
             renewed: Mutex::new(began),
             removed: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             renewal: Mutex::new(Renewal::Asleep),
         });
         let (theirs, store) = (mark.clone(), bucket.store.clone());
@@ -115,7 +122,7 @@ impl Held {
             use object_store::{ObjectStoreExt, PutPayload};
             loop {
                 tasks::sleep(every).await;
-                if theirs.is_removed() || theirs.go_on(Renewal::OnItsWay) == Renewal::Over {
+                if theirs.is_given_up() || theirs.go_on(Renewal::OnItsWay) == Renewal::Over {
                     return;
                 }
                 let began = Since::now();
@@ -156,7 +163,7 @@ impl Claim for Held {}
 
 /// A driver's claim. Whoever takes a log over removes the marks that it saw before it raised its fence, also those of drivers
 /// that raise theirs after it. If the one gave way to a fence, and the other to the loss of its mark, nobody would have the
-/// log. So once its fence is there a driver has another mark: only who raises a fence after that removes it.
+/// log. So once its fence is there a driver has another mark, named for it: only who raises a later one removes that.
 #[derive(Debug)]
 pub(super) struct Driver {
     inner: Arc<Inner>,
@@ -166,14 +173,20 @@ pub(super) struct Driver {
     others: Vec<Path>,
 }
 
+/// The fence of the driver whose mark that is, if it is one that was made after a fence.
+pub(super) fn fence_of(mark: &Path) -> Option<u64> {
+    let (fence, _) = mark.filename()?.split_once('.')?;
+    fence.parse().ok()
+}
+
 impl Driver {
     pub(super) fn new(inner: &Arc<Inner>, others: Vec<Path>) -> Result<Driver> {
-        let held = Driver::mark(inner)?;
+        let held = Driver::mark(inner, sync::new_uuid().to_string())?;
         Ok(Driver { inner: inner.clone(), held: Mutex::new(held), others })
     }
 
-    fn mark(inner: &Arc<Inner>) -> Result<Held> {
-        let path = inner.below(Which::Driver).join("alive").join(sync::new_uuid().to_string());
+    fn mark(inner: &Arc<Inner>, name: String) -> Result<Held> {
+        let path = inner.alive().join(name);
         Held::new(&inner.bucket()?, path, inner.times.driver_renewed, None)
     }
 
@@ -185,11 +198,20 @@ impl Driver {
 
 impl Claim for Driver {
     fn taken(&self) -> Result<()> {
-        let held = Driver::mark(&self.inner)?;
+        let fence = self.inner.lasting(Which::Driver).fence().unwrap_or_default();
+        let held = Driver::mark(&self.inner, format!("{fence:016}.{}", sync::new_uuid()))?;
         self.inner.note_mark(Which::Driver, &held.mark);
         let before = std::mem::replace(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner), held);
         drop(before);
-        self.inner.bucket()?.delete(self.others.clone())
+        let bucket = self.inner.bucket()?;
+        // Those too that were made since, of drivers whose fences came before this one.
+        let marks = bucket.list(&self.inner.alive())?.into_iter().map(|m| m.location);
+        let earlier = marks.filter(|m| fence_of(m).is_some_and(|f| f < fence));
+        let mut gone = self.others.clone();
+        gone.extend(earlier);
+        gone.sort();
+        gone.dedup();
+        bucket.delete(gone)
     }
 }
 

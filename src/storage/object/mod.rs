@@ -5,7 +5,8 @@
 //! <prefix>/ferrowal.properties             the operator's overrides
 //! <prefix>/ferrowal.raced                  the store that passed the race test
 //! <prefix>/driver/<id>.seg                 segments: a header, and a group unless it is a fence
-//! <prefix>/driver/alive/<uuid>             marks of live drivers
+//! <prefix>/driver/alive/<uuid>             marks of drivers that wait for their turn
+//! <prefix>/driver/alive/<fence>.<uuid>     the mark of the one that has the log
 //! <prefix>/receivers/<uuid>/<id>.seg       the same for each process that wrote
 //! <prefix>/receivers/<uuid>/alive          its mark
 //! <prefix>/receivers/removed/<uuid>        writers whose every segment was cleaned
@@ -38,7 +39,7 @@ use uuid::Uuid;
 use self::{
     bucket::{Bucket, PATIENCE},
     clock::StoreClock,
-    marks::{Driver, Gone, Held, Mark},
+    marks::{Driver, Gone, Held, Mark, fence_of},
     segments::{Lasting, ObjectStorage},
     settle::Settled,
 };
@@ -109,6 +110,11 @@ impl Inner {
             Which::Driver => self.path("driver"),
             Which::Receiver(uuid) => self.path("receivers").join(uuid.to_string()),
         }
+    }
+
+    /// Where the drivers' marks are.
+    fn alive(&self) -> Path {
+        self.below(Which::Driver).join("alive")
     }
 
     fn mark(&self, which: Which) -> Option<Arc<Mark>> {
@@ -211,7 +217,7 @@ impl ObjectHome {
     /// Marks of drivers but `ours`: those that live, the oldest first, and all.
     fn live_drivers(&self, ours: Option<&Path>) -> Result<(Vec<Born>, Vec<Path>)> {
         let bucket = self.bucket()?;
-        let alive = self.inner.below(Which::Driver).join("alive");
+        let alive = self.inner.alive();
         let asked = bucket.asked(&self.inner.path(ID))?;
         let marks = bucket.list(&alive)?;
         let others = marks.iter().filter(|m| Some(&m.location) != ours);
@@ -253,11 +259,13 @@ impl ObjectHome {
         let others = if force { self.live_drivers(None)?.1 } else { self.await_drivers(wait)? };
         let claim = Driver::new(&self.inner, others)?;
         let ours = claim.path();
-        // Another may have begun at the same time: the older mark stays, the other one waits for its turn no longer.
+        // Another may have begun at the same time: the older mark stays, the other one waits for its turn no longer. Nor if
+        // the other has the log already, and its second mark.
         if !force {
             let (live, _) = self.live_drivers(Some(&ours))?;
             let born = bucket.head(&ours, PATIENCE)?.last_modified.timestamp();
-            if let Some((_, mark)) = live.first().filter(|(at, path)| (*at, path) < (born, &ours)) {
+            let first = |(at, path): &&Born| (*at, path) < (born, &ours) || fence_of(path).is_some();
+            if let Some((_, mark)) = live.iter().find(first) {
                 return Err(self.locked(mark, Duration::ZERO)?);
             }
         }

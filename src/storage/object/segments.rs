@@ -59,6 +59,13 @@ pub(super) struct Lasting {
     confirmed: Mutex<Option<Since>>,
 }
 
+impl Lasting {
+    /// The segment by which this process has the log.
+    pub(super) fn fence(&self) -> Option<u64> {
+        *locked(&self.fence)
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
