@@ -1,9 +1,9 @@
 //! Marks by which a writer shows that it lives, where no lock does.
 //!
-//! A driver's is an object of its own below `driver/alive/` (once it has the log, of a name that begins with its fence), written again every five seconds, and live while it is less
-//! than twenty seconds old by the store's clock. A receiver writer's is `receivers/<uuid>/alive`, written again each
-//! minute, and its writer is gone when it is ten minutes old. Marks only tell who should wait; what keeps an older driver
-//! out is the fence.
+//! A driver's is an object of its own below `driver/alive/`, of a name that begins with its fence once it has the log. It is
+//! written again every five seconds, and live while it is less than twenty seconds old by the store's clock. A receiver
+//! writer's is `receivers/<uuid>/alive`, written again each minute, and its writer is gone when it is ten minutes old. Marks
+//! only tell who should wait; what keeps an older driver out is the fence.
 
 use std::{
     sync::{
