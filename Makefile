@@ -32,8 +32,8 @@ check-rust: setup-tools
 	cargo clippy --locked --all-targets --all-features -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	cargo test --locked
-	# Without features: the library's own tests. The simulation of power cuts is the same code with features or without, and
-	# takes minutes: it ran above.
+	# Without features: the library's own tests, and below its tests on each barrier. The simulation of power cuts is the same
+	# code with features or without, and takes minutes: it ran above.
 	cargo test --locked --no-default-features --lib -- --skip writer::simulation
 	# The benchmark's peers and the fuzz targets have lock files of their own, and are built by nothing else here.
 	for dir in benches/peers fuzz; do \
@@ -47,7 +47,7 @@ check-rust: setup-tools
 .PHONY: check-barriers
 check-barriers:
 	for barrier in fdatasync direct dsync; do \
-	  FERROWAL_TEST_BARRIER=$$barrier cargo test --locked \
+	  FERROWAL_TEST_BARRIER=$$barrier cargo test --locked --no-default-features \
 	    --test log --test damage --test concurrency --test recovery --test full || exit 1; \
 	done
 
@@ -83,8 +83,8 @@ check-hdfs: setup-tools
 # it, and not in one that is built without.
 .PHONY: check-planted
 check-planted: setup-tools
-	cargo build --locked --features simulation
-	grep -q 7planted6switch target/debug/libferrowal.so
+	cargo build --locked --release --features simulation --target-dir target/simulation
+	grep -q 7planted6switch target/simulation/release/libferrowal.so
 	# As the jar is built, which check-java takes up.
 	$(GRADLE) --quiet cargoBuild
 	@if grep -q 7planted6switch target/release/libferrowal.so; then \

@@ -270,7 +270,7 @@ fn of_drivers_that_race_to_open_one_writes() {
     let store = server.store(None);
     for (round, takeover) in [Takeover::Refuse, Takeover::Force].into_iter().enumerate() {
         let mut actors: Vec<Actor> =
-            (0..4).map(|_| Actor::start(&store, Role::Driver, takeover, Duration::from_secs(30))).collect();
+            (0..4).map(|_| Actor::start(&store, Role::Driver, takeover, Duration::from_secs(5))).collect();
         let mut acknowledged = Vec::new();
         for step in 0..3 {
             let number = |i: usize| (round * 1000 + step * 100 + i) as u64;
