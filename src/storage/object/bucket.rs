@@ -281,7 +281,8 @@ impl Bucket {
             let mut results = self.store.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
             while let Some(result) = results.next().await {
                 match result {
-                    Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                    Ok(_) => {}
+                    Err(e) if is_gone(&e) => {}
                     Err(e) => return Err(e),
                 }
             }
@@ -289,6 +290,12 @@ impl Bucket {
         };
         self.run("delete", &first, bound, work)
     }
+}
+
+/// Whether what was to be deleted was not there. Of one in many some servers say so by a code of S3's, where others say nothing:
+/// the client has no kind of error for that.
+fn is_gone(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotFound { .. }) || error.to_string().contains("(code: NoSuchKey)")
 }
 
 fn is_recent(at: Instant) -> bool {
