@@ -97,10 +97,10 @@ fn main() {
     file.sync_all().unwrap();
     let flags = (OFlags::DIRECT | OFlags::DSYNC).bits().cast_signed();
     let file = File::options().write(true).custom_flags(flags).open(&path).unwrap();
-    let mut memory = vec![7u8; (2 << 20) + BLOCK];
+    let mut memory = vec![7u8; (4 << 20) + 2 * BLOCK];
     let start = memory.as_ptr().align_offset(BLOCK);
     println!("| record | what | p50, µs | of it the write | MB/s |\n|---|---|---|---|---|");
-    for size in [16 << 10, 64 << 10, 256 << 10, 1 << 20] {
+    for size in [16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20] {
         let records: Vec<Vec<u8>> = (0..32u8).map(|i| vec![i; size]).collect();
         let mut found = WAYS.map(|_| [Vec::new(), Vec::new(), Vec::new()]);
         for _ in 0..ROUNDS {

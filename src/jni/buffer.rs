@@ -1,8 +1,9 @@
 //! Java's bytes: arrays by region, direct buffers by address.
 //!
-//! Either way one copy is all there is: from Java's memory into the group that goes to the device, or from where a record
-//! was read to Java's array. (A direct buffer is read to.) What Java says about positions and lengths is checked against
-//! what the JVM says about the array or buffer, so a mistake there is an exception and not a stray read.
+//! Either way one copy is all there is: from Java's memory into the group that goes to the device (by way of 16 KiB that stay
+//! in the processor's cache, where that is faster), or from where a record was read to Java's array. (A direct buffer is
+//! read to.) What Java says about positions and lengths is checked against what the JVM says about the array or buffer, so
+//! a mistake there is an exception and not a stray read.
 
 use jni::{
     Env,

@@ -33,7 +33,7 @@ use crate::{
     options::Options,
 };
 
-pub(crate) use local::{Chunk, HUGE, in_huge_pages};
+pub(crate) use local::{Chunk, HUGE, STREAMS, in_huge_pages, stream};
 pub(crate) use poison::Poisoned;
 #[cfg(feature = "cli")]
 pub(crate) use view::View;
@@ -50,6 +50,8 @@ pub(crate) struct Traits {
     pub(crate) preallocated: bool,
     /// Groups that may be at the device at once: more than one only where each write returns its own error.
     pub(crate) in_flight: usize,
+    /// Whether the device itself reads what is written, and no copy of it in the page cache.
+    pub(crate) past_the_cache: bool,
     /// Pieces of one large record, for which no barrier is asked, that may be written at once.
     pub(crate) lanes: usize,
     /// Groups that one segment takes: an object takes one.
@@ -83,6 +85,7 @@ impl Traits {
             pad: block,
             preallocated: true,
             in_flight,
+            past_the_cache: false,
             lanes: 1,
             groups: u32::MAX,
             most_group: u64::MAX,

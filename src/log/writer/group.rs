@@ -15,7 +15,7 @@ use std::{
 use bytes::BytesMut;
 use crc32fast::Hasher;
 
-use super::{core::Written, pool::BUFFER};
+use super::{core::Written, pool::BUFFER, staging::Staging};
 use crate::{
     codec::{Frame, GroupKey, Key, unseal},
     commit::{Copies, Gate, Manner},
@@ -34,8 +34,8 @@ const MOST_FRAMES: usize = 4096;
 const SPENT: usize = 8;
 /// Of these, so many are looked at before a new one is made: one that cannot be used yet does not stand before the others.
 const LOOKED_AT: usize = 3;
-/// Bytes that are copied before their checksum is taken.
-const CHECKED_PIECE: usize = 32 << 10;
+/// Bytes of a record that is to be encrypted which are copied at once: the JVM copies an array in whole or not at all.
+const SEALED_PIECE: usize = 32 << 10;
 
 /// One group. Shared by its members, by whoever writes it, and by the machine.
 #[derive(Debug)]
@@ -446,12 +446,17 @@ pub(crate) struct Seat {
 
 impl Seat {
     /// Copies the payload into its place; `coded` says what `source` gives, and how long the frame's payload is: as long as
-    /// was reserved. Each piece is checksummed while it is still in the processor's cache; what is to be encrypted, later.
-    pub(crate) fn fill(mut self, source: &mut dyn RecordSource, coded: Coded) -> Result<(Arc<Group>, usize)> {
+    /// was reserved. What is to be encrypted is checksummed later.
+    pub(crate) fn fill(
+        mut self,
+        source: &mut dyn RecordSource,
+        coded: Coded,
+        staging: &Staging,
+    ) -> Result<(Arc<Group>, usize)> {
         if coded.length != self.length {
             return Err(Error::Internal("a record of another length than was reserved".into()));
         }
-        let payload = fill_frame(&mut self.data, source, coded)?;
+        let payload = fill_frame(&mut self.data, source, coded, staging)?;
         self.hand_in(FrameKind::Record, coded, payload);
         Ok((self.group.clone(), self.index))
     }
@@ -480,19 +485,24 @@ impl Seat {
     }
 }
 
-/// Copies a record into its frame, and takes its checksum piece by piece.
-fn fill_frame(frame: &mut [u8], source: &mut dyn RecordSource, coded: Coded) -> Result<Hasher> {
+/// Copies a record into its frame, and takes its checksum.
+fn fill_frame(
+    frame: &mut [u8],
+    source: &mut dyn RecordSource,
+    coded: Coded,
+    staging: &Staging,
+) -> Result<Hasher> {
     let sealed = coded.codec.sealed;
     let start = FRAME_HEADER + if sealed { SEAL_PREFIX } else { 0 };
     let end = start + coded.content as usize;
     let mut payload = Hasher::new();
-    let mut done = 0;
-    for piece in frame[start..end].chunks_mut(CHECKED_PIECE) {
-        source.copy(done, piece)?;
-        if !sealed {
-            payload.update(piece);
+    if sealed {
+        // It is encrypted where it is, and soon; its checksum is taken then.
+        for (i, piece) in frame[start..end].chunks_mut(SEALED_PIECE).enumerate() {
+            source.copy(i * SEALED_PIECE, piece)?;
         }
-        done += piece.len();
+    } else {
+        staging.copy(source, 0, &mut frame[start..end], &mut payload)?;
     }
     frame[end..].fill(0);
     Ok(payload)
@@ -521,7 +531,7 @@ impl<'a> LoneGroup<'a> {
         time: i64,
     ) -> Result<LoneGroup<'a>> {
         let end = GROUP_HEADER + FrameHeader::footprint(coded.length) as usize;
-        let payload = fill_frame(&mut room[GROUP_HEADER..end], source, coded)?;
+        let payload = fill_frame(&mut room[GROUP_HEADER..end], source, coded, &Staging::new(false))?;
         Ok(LoneGroup { bytes: room, coded, time, payload })
     }
 

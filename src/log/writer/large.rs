@@ -20,6 +20,7 @@ use super::{
     core::Written,
     group::{Large, Placed, Stamp},
     pool::BUFFER,
+    staging::Staging,
 };
 use crate::{
     codec::{Frame, Key, SealedSource},
@@ -60,6 +61,7 @@ pub(super) struct Target<'a> {
     pub(super) key: Option<&'a Key>,
     /// Pieces that may be written at once; one is written by the caller itself.
     pub(super) lanes: usize,
+    pub(super) staging: &'a Staging,
 }
 
 /// Writes a record of its own group. If the source fails, an empty group takes the sequence.
@@ -69,7 +71,10 @@ pub(super) fn write_large(
     buffers: &mut [BytesMut; 2],
     source: &mut dyn RecordSource,
 ) -> Result<WrittenLarge> {
-    let Target { segment, stamp, align, coded, .. } = *target;
+    let Target { segment, stamp, align, coded, staging, .. } = *target;
+    // What is encrypted takes its time in the source: that says nothing of the copy.
+    let untimed = Staging::new(false);
+    let staging = if coded.codec.sealed { &untimed } else { staging };
     let at = stamp.offset + GROUP_HEADER as u64;
     let head = FrameHeader::bare(FrameKind::Record, coded, large.time);
     let mut sealed;
@@ -88,10 +93,8 @@ pub(super) fn write_large(
     let mut payload = Hasher::new();
     let mut stage = |done: usize, into: &mut [u8]| -> Result<()> {
         // A panic of the source is the end of its record, and not of the writer that carries it.
-        let copied = catch_unwind(AssertUnwindSafe(|| source.copy(done, into)));
-        copied.unwrap_or_else(|_| Err(Error::Source("its source panicked".into())))?;
-        payload.update(into);
-        Ok(())
+        let copied = catch_unwind(AssertUnwindSafe(|| staging.copy(source, done, into, &mut payload)));
+        copied.unwrap_or_else(|_| Err(Error::Source("its source panicked".into())))
     };
     let length = large.length as usize;
     let in_first = length.min(FIRST - HEAD);

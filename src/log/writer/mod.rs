@@ -12,6 +12,7 @@ mod pool;
 pub(crate) mod segments;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
+mod staging;
 
 use std::{
     cell::Cell,
@@ -33,6 +34,7 @@ use self::{
     large::{Target, write_large},
     pool::Pool,
     segments::Segments,
+    staging::Staging,
 };
 use super::{
     RecordSource, Slice, analysis::is_simulated, collect::Remains, read::Reader, recover::Recovered,
@@ -87,6 +89,7 @@ struct Shared {
     turnstile: Option<Turnstile>,
     metrics: &'static Metrics,
     lanes: usize,
+    staging: Staging,
     /// What is done to records before they are written.
     coder: Coder,
     write_timeout: Duration,
@@ -205,6 +208,7 @@ impl Writer {
             turnstile: (!durable && traits.in_flight > 1).then(|| Turnstile::new(processors, TURN)),
             metrics,
             lanes: traits.lanes,
+            staging: Staging::new(durable && traits.past_the_cache),
             coder: Coder::new(options),
             write_timeout: options.write_timeout,
             reserve_wanted: driver && traits.reserve,
@@ -254,7 +258,7 @@ impl Writer {
         if let Alone::Acknowledged(handle) = alone {
             return Ok(handle);
         }
-        let mut deadline = None;
+        let (mut deadline, mut place) = (None, None);
         // One that was refused after it went alone comes in even while the log is being closed.
         let mut again = alone == Alone::Refused;
         loop {
@@ -264,7 +268,7 @@ impl Writer {
                 if std::mem::take(&mut again) {
                     core.rejoin(now, coded.length, time)
                 } else {
-                    core.reserve(now, coded.length, time)
+                    core.reserve_in_line(now, coded.length, time, place.as_ref())
                 }
             })? {
                 Reserved::Seat(seat, seen, look) => {
@@ -273,17 +277,19 @@ impl Writer {
                 Reserved::Large(group, buffers) => {
                     return self.shared.append_large(&group, buffers, coded, source);
                 }
-                Reserved::Wait(space, seen) => {
+                Reserved::Wait(gate, seen) => {
                     // From here on: most never wait, and need no look at the clock.
                     let now = sync::now();
                     let deadline = *deadline.get_or_insert(now + self.shared.write_timeout);
                     if now >= deadline {
+                        self.shared.commit.with(|core| core.leave_line(&gate));
                         return Err(Error::Timeout {
                             waited: self.shared.write_timeout,
                             detail: "all memory for records on their way to the device is taken (spark.ferrowal.memory)".into(),
                         });
                     }
-                    space.wait(seen, Some(deadline));
+                    gate.wait(seen, Some(deadline));
+                    place = Some(gate);
                 }
             }
         }
@@ -419,7 +425,7 @@ impl Shared {
     ) -> Result<RecordHandle> {
         // Others may rely on this caller to look for work; if its copy fails, or panics, one of them must.
         let successor = Successor(self);
-        let (group, index) = seat.fill(source, coded)?;
+        let (group, index) = seat.fill(source, coded, &self.staging)?;
         std::mem::forget(successor);
         let worker = Worker::Member(address(&group));
         self.commit.drive_after(worker, &group.gate, idle, |op| self.carry_out(op));
@@ -439,7 +445,8 @@ impl Shared {
             Op::Write { group: theirs, segment, stamp, barrier } if sync::Arc::ptr_eq(&theirs, group) => {
                 let (segment, lanes) = (segment.as_ref(), self.lanes);
                 let key = self.coder.key();
-                let target = Target { segment, stamp: &stamp, barrier, align: self.align, coded, key, lanes };
+                let (stamp, staging, align) = (&stamp, &self.staging, self.align);
+                let target = Target { segment, stamp, barrier, align, coded, key, lanes, staging };
                 let result = write_large(&target, large, &mut buffers, source);
                 self.say(&result);
                 let result = result.map(|large| {

@@ -20,7 +20,8 @@ use uuid::Uuid;
 
 use super::{
     Writer,
-    core::{Op, Outcome, Reserved, Worker, address},
+    core::{Core, Op, Outcome, Reserved, Worker, address},
+    staging::Staging,
 };
 use crate::{
     Options, Role,
@@ -64,9 +65,13 @@ fn writer(in_flight: usize, keep: bool) -> Arc<Writer> {
 }
 
 fn writer_with(in_flight: usize, keep: bool, durability: Durability) -> Arc<Writer> {
-    let world = World::new(1, in_flight);
     let mut options = Options::new("/modelled", Role::Receivers);
     options.durability = durability;
+    writer_of(in_flight, keep, options)
+}
+
+fn writer_of(in_flight: usize, keep: bool, mut options: Options) -> Arc<Writer> {
+    let world = World::new(1, in_flight);
     options.clean_grace = Duration::ZERO;
     let ids = (world.log(), Uuid::from_u128(7));
     let which = Which::Receiver(ids.1);
@@ -94,7 +99,8 @@ fn append_noting(writer: &Writer, length: usize, durable: &Mutex<BTreeSet<u64>>)
     let Reserved::Seat(seat, seen, look) = reserved else {
         panic!("there is memory, and the record is small")
     };
-    let (group, index) = seat.fill(&mut Slice(&vec![7; length]), Coded::plain(length as u32))?;
+    let (group, index) =
+        seat.fill(&mut Slice(&vec![7; length]), Coded::plain(length as u32), &Staging::new(false))?;
     let worker = Worker::Member(address(&group));
     shared.commit.drive_after(worker, &group.gate, (!look).then_some(seen), |op| {
         let outcome = shared.carry_out(op);
@@ -234,7 +240,7 @@ fn append_or_panic(writer: &Writer, n: u8, panicked: &AtomicBool) {
     let Reserved::Seat(seat, seen, look) = reserved else {
         panic!("there is memory, and the record is small")
     };
-    let (group, index) = seat.fill(&mut Slice(&[n]), Coded::plain(1)).expect("copied");
+    let (group, index) = seat.fill(&mut Slice(&[n]), Coded::plain(1), &Staging::new(false)).expect("copied");
     let worker = Worker::Member(address(&group));
     shared.commit.drive_after(worker, &group.gate, (!look).then_some(seen), |op| {
         if matches!(op, Op::Write { .. }) {
@@ -244,6 +250,40 @@ fn append_or_panic(writer: &Writer, n: u8, panicked: &AtomicBool) {
         shared.carry_out(op)
     });
     shared.handle(&group, index, 1).expect_err("nothing was ever written");
+}
+
+/// Two writers, and all memory in the hands of another, which gives it back.
+fn without_memory(
+    meanwhile: impl Fn(&Writer),
+    answer: impl Fn(Result<RecordHandle>) + Copy + Send + 'static,
+) {
+    let mut options = Options::new("/modelled", Role::Receivers);
+    // Two buffers.
+    options.memory = 8 << 20;
+    let writer = writer_of(1, false, options);
+    let all = writer.shared.commit.with(|core| core.take_two()).expect("nobody else has any");
+    let others = [1, 2].map(|n| {
+        let writer = writer.clone();
+        thread::spawn(move || answer(append(&writer, n)))
+    });
+    meanwhile(&writer);
+    writer.shared.commit.with(|core| core.give_back(all));
+    others.into_iter().for_each(|t| t.join().expect("no panic"));
+}
+
+#[test]
+fn whoever_waits_for_memory_has_it_when_it_is_given_back() {
+    every_order(2, || without_memory(|_| (), |result| assert!(result.is_ok(), "{result:?}")));
+}
+
+#[test]
+fn whoever_waits_for_memory_hears_of_a_close() {
+    every_order(2, || {
+        without_memory(
+            |writer| writer.shared.commit.with(Core::begin_close),
+            |result| assert!(matches!(result, Ok(_) | Err(Error::Closed(_))), "{result:?}"),
+        );
+    });
 }
 
 #[test]

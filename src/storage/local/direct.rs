@@ -64,7 +64,8 @@ impl BarrierMethod {
         }
     }
 
-    fn is_direct(self) -> bool {
+    /// Whether what is written goes past the page cache.
+    pub(super) fn is_direct(self) -> bool {
         matches!(self, BarrierMethod::Direct | BarrierMethod::Dsync)
     }
 }
@@ -153,6 +154,43 @@ pub(crate) fn in_huge_pages(memory: &mut [u8]) {
             return;
         }
     }
+}
+
+/// Whether [`stream`] is anything but a copy.
+pub(crate) const STREAMS: bool = cfg!(target_arch = "x86_64");
+
+/// Copies `from` into all of `into`, which is as long, by stores that go past the processor's caches.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+pub(crate) fn stream(from: &[u8], into: &mut [u8]) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+
+    /// What caches hold at once: a part of one would be fetched to be completed.
+    #[repr(align(64))]
+    struct Line([__m128i; 4]);
+
+    // SAFETY: any bytes are a valid `Line`, which has no padding; bytes of a `Line` are valid as bytes, too.
+    let (head, lines, tail) = unsafe { into.align_to_mut::<Line>() };
+    let (start, rest) = from.split_at(head.len());
+    let (middle, end) = rest.split_at(size_of_val(lines));
+    // First: a panic, for lengths that differ, would otherwise be before the fence.
+    head.copy_from_slice(start);
+    tail.copy_from_slice(end);
+    for (line, bytes) in lines.iter_mut().zip(middle.chunks_exact(size_of::<Line>())) {
+        for (part, bytes) in line.0.iter_mut().zip(bytes.chunks_exact(size_of::<__m128i>())) {
+            // SAFETY: both are 16 bytes that are borrowed here, those stored to exclusively and aligned, as a `Line` is. Every
+            // x86_64 has SSE2. Nothing refers to the bytes before the fence below.
+            unsafe { _mm_stream_si128(part, _mm_loadu_si128(bytes.as_ptr().cast())) };
+        }
+    }
+    // SAFETY: every x86_64 has it. From here on those stores are before all later ones, as others are.
+    unsafe { _mm_sfence() };
+}
+
+/// Copies `from` into all of `into`, which is as long.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn stream(from: &[u8], into: &mut [u8]) {
+    into.copy_from_slice(from);
 }
 
 /// Memory for one large read: [`Chunk::LENGTH`] bytes, of one huge page where that can be had.

@@ -17,7 +17,7 @@ mod segments;
 
 #[cfg(feature = "cli")]
 pub(crate) use direct::probe;
-pub(crate) use direct::{Chunk, HUGE, in_huge_pages};
+pub(crate) use direct::{Chunk, HUGE, STREAMS, in_huge_pages, stream};
 
 use std::{
     io::IoSlice,

@@ -229,7 +229,8 @@ impl LocalStorage {
 
 impl Storage for LocalStorage {
     fn traits(&self) -> Traits {
-        Traits { lanes: LANES, ..Traits::local(BLOCK, self.in_flight()) }
+        let past_the_cache = self.method().is_direct() && fs::writes_past_the_cache(&self.dir.join(LOCK));
+        Traits { lanes: LANES, past_the_cache, ..Traits::local(BLOCK, self.in_flight()) }
     }
 
     fn place(&self) -> String {

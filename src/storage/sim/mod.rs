@@ -284,7 +284,8 @@ impl SimStorage {
 
 impl Storage for SimStorage {
     fn traits(&self) -> Traits {
-        Traits::local(4096, self.world.lock().in_flight)
+        // So that records are staged in every way.
+        Traits { past_the_cache: true, ..Traits::local(4096, self.world.lock().in_flight) }
     }
 
     fn place(&self) -> String {

@@ -73,11 +73,14 @@ impl Core {
         Fate::Acknowledged
     }
 
-    /// [`Core::reserve`] for one that was refused: a close that began meanwhile waits for it.
+    /// [`Core::reserve_in_line`] for one that was refused: a close that began meanwhile waits for it, and others that wait for memory
+    /// came later.
     pub(crate) fn rejoin(&mut self, now: Instant, length: u32, time: i64) -> Result<Reserved> {
         let closing = std::mem::take(&mut self.closing);
-        let reserved = self.reserve(now, length, time);
+        let seat = self.seat(now, length, time, true);
+        let reserved = seat.map(|seat| seat.unwrap_or_else(|| self.wait_in_line(length, None)));
         self.closing = closing;
+        self.feed();
         self.returning = self.returning.saturating_sub(1);
         self.poke_waiters();
         reserved

@@ -16,6 +16,7 @@ mod chores;
 mod cleaning;
 mod gathering;
 mod lone;
+mod memory;
 mod placing;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -27,10 +28,13 @@ use std::{
 
 use bytes::BytesMut;
 
-use self::gathering::{Gathering, Verdict};
 pub(crate) use self::{
     gathering::Tuning,
     lone::{Fate, Lone},
+};
+use self::{
+    gathering::{Gathering, Verdict},
+    memory::Hungry,
 };
 use super::{
     group::{Filling, Group, Placed, Seat, Spent, Stamp, large},
@@ -180,7 +184,8 @@ pub(crate) enum Reserved {
     Seat(Seat, u32, bool),
     /// A group of its own, with two buffers to stage it in.
     Large(Arc<Group>, [BytesMut; 2]),
-    /// No memory now: wait at the gate, which was `seen` so.
+    /// No memory now: wait at the gate, which was `seen` so, and come again with it ([`Core::reserve_in_line`]), or give the
+    /// place up ([`Core::leave_line`]): others wait behind.
     Wait(Arc<Gate>, u32),
 }
 
@@ -303,8 +308,8 @@ pub(crate) struct Core {
     config: Config,
     pool: Pool,
     spent: Spent,
-    space: Arc<Gate>,
-    starved: bool,
+    /// Those who wait for memory, in order.
+    hungry: VecDeque<Hungry>,
     filling: Option<Filling>,
     /// When the group that is filling was begun.
     filling_since: Option<Instant>,
@@ -375,8 +380,7 @@ impl Core {
             config,
             pool,
             spent: Spent::default(),
-            space: Arc::default(),
-            starved: false,
+            hungry: VecDeque::new(),
             filling: None,
             filling_since: None,
             queue: VecDeque::new(),
@@ -475,8 +479,8 @@ impl Core {
         self.thresholds.effective()
     }
 
-    /// Gives a record of `length` bytes a seat.
-    pub(crate) fn reserve(&mut self, now: Instant, length: u32, time: i64) -> Result<Reserved> {
+    /// Gives a record of `length` bytes a seat; `None` if there is no memory for it, or if it `may` not `take` any before others.
+    fn seat(&mut self, now: Instant, length: u32, time: i64, may_take: bool) -> Result<Option<Reserved>> {
         if let Some(error) = &self.fatal {
             return Err(error.clone());
         }
@@ -491,13 +495,13 @@ impl Core {
                     self.config.most_group
                 )));
             }
-            return Ok(self.reserve_large(now, length, time));
+            return Ok(self.seat_of_large(now, length, time, may_take));
         }
         if self.filling.as_ref().is_some_and(|f| !f.has_room(length)) {
             self.close_filling();
         }
         if self.filling.is_none() {
-            let Some(buffer) = self.pool.take() else { return Ok(self.starve()) };
+            let Some(buffer) = may_take.then(|| self.pool.take()).flatten() else { return Ok(None) };
             self.filling =
                 Some(Filling::new(buffer, self.gathering.manner(self.config.spin), &mut self.spent));
             self.filling_since = Some(now);
@@ -515,17 +519,17 @@ impl Core {
                     Verdict::Watch(_) => self.gathering.needs_watcher() || deserted,
                     Verdict::Blocked => false,
                 };
-                Ok(Reserved::Seat(seat, seen, look))
+                Ok(Some(Reserved::Seat(seat, seen, look)))
             }
-            None => Ok(self.starve()),
+            None => Ok(None),
         }
     }
 
-    fn reserve_large(&mut self, now: Instant, length: u32, time: i64) -> Reserved {
-        if !self.pool.has(2) {
-            return self.starve();
+    fn seat_of_large(&mut self, now: Instant, length: u32, time: i64, may_take: bool) -> Option<Reserved> {
+        if !may_take || !self.pool.has(2) {
+            return None;
         }
-        let (Some(first), Some(second)) = (self.pool.take(), self.pool.take()) else { return self.starve() };
+        let (first, second) = (self.pool.take()?, self.pool.take()?);
         self.close_filling();
         let manner = if self.config.spin { Manner::Mixed } else { Manner::Sleep };
         let group = large(length, time, manner);
@@ -537,27 +541,7 @@ impl Core {
             max_time: time,
             since: Some(now),
         });
-        Reserved::Large(group, [first, second])
-    }
-
-    /// Takes back the buffers of a large record.
-    pub(crate) fn give_back(&mut self, buffers: [BytesMut; 2]) {
-        for buffer in buffers {
-            self.pool.give(buffer);
-        }
-        self.feed();
-    }
-
-    fn starve(&mut self) -> Reserved {
-        self.starved = true;
-        add(&self.config.metrics.memory_waits, 1);
-        Reserved::Wait(self.space.clone(), self.space.seen())
-    }
-
-    fn feed(&mut self) {
-        if std::mem::take(&mut self.starved) {
-            self.wakes.push(Wake::PokeAll(self.space.clone()));
-        }
+        Some(Reserved::Large(group, [first, second]))
     }
 
     fn close_filling(&mut self) {
@@ -573,6 +557,7 @@ impl Core {
     /// No record is taken from here on; [`Core::drained`] opens when everything is answered, sealed and let go.
     pub(crate) fn begin_close(&mut self) {
         self.closing = true;
+        self.feed();
         self.wake_housekeeper();
         self.poke_waiters();
     }
@@ -583,6 +568,7 @@ impl Core {
 
     /// A caller left without having looked for work.
     pub(crate) fn look_again(&mut self) {
+        self.let_go_of_abandoned();
         self.poke_waiters();
     }
 
@@ -752,7 +738,6 @@ impl Core {
         }
         self.end_round(Some(error));
         self.wakes.extend(std::mem::take(&mut self.cleaning.wanted).into_iter().map(Wake::Open));
-        self.starved = true;
         self.feed();
         self.wakes.push(Wake::Open(self.drained.clone()));
         self.wakes.push(Wake::Open(self.housekeeper.clone()));

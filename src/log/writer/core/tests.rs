@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use rustix::io::Errno;
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     Error, Result, Role,
-    commit::{Machine, Manner, Step, Wake},
+    commit::{Gate, Machine, Manner, Step, Wake},
     log::{
         Slice,
         threshold::Thresholds,
@@ -23,6 +24,7 @@ use crate::{
             group::{Filling, Group, Placed, PlacedFrame, Spent},
             pool::Pool,
             segments::Segments,
+            staging::Staging,
             write_group,
         },
     },
@@ -121,7 +123,7 @@ fn append(core: &mut Core, now: Instant) -> Result<PlacedFrame> {
 fn append_at(core: &mut Core, now: Instant, time: i64) -> Result<PlacedFrame> {
     let Reserved::Seat(seat, ..) = core.reserve(now, 10, time)? else { panic!("there is memory") };
     let (group, index): (Arc<Group>, usize) =
-        seat.fill(&mut Slice(&[7; 10]), crate::format::Coded::plain(10))?;
+        seat.fill(&mut Slice(&[7; 10]), crate::format::Coded::plain(10), &Staging::new(false))?;
     work(core, now, Worker::Member(address(&group)), false);
     group.answered(index)
 }
@@ -258,7 +260,9 @@ fn the_low_water_mark_names_a_segment_that_is_there() {
     (core.config.deferred, core.config.groups, core.config.in_flight) = (true, 1, 4);
     append(&mut core, now).expect("nothing fails");
     let Ok(Reserved::Seat(seat, ..)) = core.reserve(now, 10, 0) else { panic!("there is memory") };
-    let (group, _) = seat.fill(&mut Slice(&[7; 10]), crate::format::Coded::plain(10)).expect("a copy");
+    let (group, _) = seat
+        .fill(&mut Slice(&[7; 10]), crate::format::Coded::plain(10), &Staging::new(false))
+        .expect("a copy");
     let on_its_way = loop {
         match core.step(now, Worker::Member(address(&group))) {
             Step::Do(Op::Create { id, space, .. }) => {
@@ -318,4 +322,112 @@ fn groups_that_wait_for_nobody_are_larger_with_few_processors() {
         assert!(!large(processors, 1, bytes - 1024), "{processors} processors, {bytes} bytes");
         assert!(large(processors, 1, bytes), "{processors} processors, {bytes} bytes");
     }
+}
+
+const LARGE: u32 = 5 << 20;
+
+/// The gate of one that has to wait for memory.
+fn hungry(core: &mut Core, length: u32) -> Arc<Gate> {
+    match core.reserve(Instant::now(), length, 0) {
+        Ok(Reserved::Wait(gate, _)) => gate,
+        other => panic!("there is memory for it: {other:?}"),
+    }
+}
+
+/// Whether the last calls woke only this one of those who wait for memory.
+fn only_woke(core: &mut Core, gate: &Arc<Gate>) -> bool {
+    let line: Vec<_> = core.hungry.iter().map(|h| Arc::as_ptr(h.gate())).collect();
+    let woken: Vec<_> = std::mem::take(core.wakes())
+        .into_iter()
+        .map(|(Wake::Poke(g) | Wake::PokeAll(g) | Wake::Open(g))| Arc::as_ptr(&g))
+        .filter(|g| line.contains(g))
+        .collect();
+    woken.iter().all(|g| *g == Arc::as_ptr(gate)) && !woken.is_empty()
+}
+
+/// All memory, in the hands of two large records.
+fn starved() -> (Core, [[BytesMut; 2]; 2]) {
+    let mut core = core(Duration::ZERO);
+    let taken = [(); 2].map(|()| match core.reserve(Instant::now(), LARGE, 0) {
+        Ok(Reserved::Large(_, buffers)) => buffers,
+        other => panic!("not a large record: {other:?}"),
+    });
+    (core, taken)
+}
+
+#[test]
+fn whoever_waited_longest_for_memory_is_the_next_to_have_it() {
+    let now = Instant::now();
+    let (mut core, [first, second]) = starved();
+    let gates = [LARGE, 10, LARGE].map(|length| hungry(&mut core, length));
+    core.wakes().clear();
+    core.give_back(first);
+    assert!(only_woke(&mut core, &gates[0]));
+    // Neither one that comes now is before them, nor one behind in the line.
+    let late = hungry(&mut core, 10);
+    let overtakes = core.reserve_in_line(now, LARGE, 0, Some(&gates[2]));
+    assert!(matches!(overtakes, Ok(Reserved::Wait(..))), "{overtakes:?}");
+    let Ok(Reserved::Large(_, third)) = core.reserve_in_line(now, LARGE, 0, Some(&gates[0])) else {
+        panic!("there is memory for the first one")
+    };
+    assert!(core.wakes().is_empty(), "there is none for another: {:?}", core.wakes());
+    core.give_back(second);
+    assert!(only_woke(&mut core, &gates[1]));
+    let Ok(Reserved::Seat(seat, ..)) = core.reserve_in_line(now, 10, 0, Some(&gates[1])) else {
+        panic!("there is memory for the second one")
+    };
+    core.wakes().clear();
+    core.give_back(third);
+    assert!(only_woke(&mut core, &gates[2]));
+    // Who gives up lets the next one have it: that needs none, since there is room in a group.
+    core.leave_line(&gates[2]);
+    assert!(only_woke(&mut core, &late));
+    let joined = core.reserve_in_line(now, 10, 0, Some(&late));
+    assert!(matches!(joined, Ok(Reserved::Seat(..))), "{joined:?}");
+    assert!(core.hungry.is_empty());
+    drop(seat);
+}
+
+#[test]
+fn all_who_wait_for_memory_hear_that_the_log_is_closed() {
+    let (mut core, _taken) = starved();
+    let gates = [LARGE, 10, LARGE].map(|length| hungry(&mut core, length));
+    core.wakes().clear();
+    core.begin_close();
+    // All at once: one that panicked would tell nobody.
+    assert_eq!(
+        core.wakes()
+            .iter()
+            .filter(|w| matches!(w, Wake::Poke(g) if gates.iter().any(|gate| Arc::ptr_eq(gate, g))))
+            .count(),
+        3
+    );
+    for gate in &gates {
+        let refused = core.reserve_in_line(Instant::now(), LARGE, 0, Some(gate));
+        assert!(matches!(refused, Err(Error::Closed(_))), "{refused:?}");
+    }
+    assert!(core.hungry.is_empty());
+}
+
+/// Records whose copies fail leave groups that nobody writes.
+#[test]
+fn groups_that_all_have_left_do_not_keep_memory_from_others() {
+    let now = Instant::now();
+    let mut core = core(Duration::ZERO);
+    let most = 3 << 20;
+    let seats: Vec<_> = (0..4)
+        .map(|_| match core.reserve(now, most, 0) {
+            Ok(Reserved::Seat(seat, ..)) => seat,
+            other => panic!("there is memory: {other:?}"),
+        })
+        .collect();
+    let gate = hungry(&mut core, LARGE);
+    core.wakes().clear();
+    for seat in seats {
+        drop(seat);
+        core.look_again();
+    }
+    assert!(only_woke(&mut core, &gate));
+    let reserved = core.reserve_in_line(now, LARGE, 0, Some(&gate));
+    assert!(matches!(reserved, Ok(Reserved::Large(..))), "{reserved:?}");
 }

@@ -479,7 +479,10 @@ impl Run {
                 self.seen.note("large records", 1);
                 Some(Caller::Large { record, group, buffers: Some(buffers) })
             }
-            Reserved::Wait(..) => None,
+            Reserved::Wait(gate, _) => {
+                self.with(|core| core.leave_line(&gate));
+                None
+            }
         })
     }
 
@@ -577,7 +580,8 @@ impl Run {
             let prepared =
                 coder.prepare(&mut Slice(bytes), bytes.len() as u32).expect("memory can be copied");
             let packed = prepared.packed.as_ref().map_or(bytes.as_slice(), |p| p.bytes());
-            seat.fill(&mut Slice(packed), prepared.coded).expect("memory can be copied")
+            let staging = &self.life().shared.staging;
+            seat.fill(&mut Slice(packed), prepared.coded, staging).expect("memory can be copied")
         };
         self.say(|| format!("filled {record}"));
         if idle.is_some_and(|seen| group.gate.seen() == seen) {
@@ -810,8 +814,8 @@ impl Run {
                 assert!(!source.is_empty());
                 let large = group.large.expect("large");
                 // One lane: with threads a seed would not replay.
-                let segment = segment.as_ref();
-                let target = Target { segment, stamp: &stamp, barrier, align, coded, key, lanes: 1 };
+                let (segment, stamp, staging) = (segment.as_ref(), &stamp, &life.shared.staging);
+                let target = Target { segment, stamp, barrier, align, coded, key, lanes: 1, staging };
                 let result = write_large(&target, large, buffers, &mut source);
                 let result = result.map(|large| {
                     group.note_frame(large.frame);
