@@ -17,6 +17,7 @@ import org.openjdk.jmh.runner.Runner;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 import org.openjdk.jmh.runner.options.TimeValue;
 import org.openjdk.jmh.runner.options.VerboseMode;
+import org.openjdk.jmh.util.Statistics;
 
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -67,24 +68,27 @@ final class JniBench implements Callable<Integer> {
         System.out.println("### A 1 KB write through JNI, on a tmpfs: " + log);
         System.out.println();
         System.out.println("What Java and JNI cost is the difference between a write and the same append from Rust, without a "
-            + "JVM, on the same volume. bareWrite is the kernel's copy of the bytes alone.");
+            + "JVM, on the same volume (the mean of one before and one after). bareWrite is the kernel's copy of the bytes alone. "
+            + "Median of all iterations, with least and most.");
         System.out.println();
         System.out.println("| | µs | bytes allocated |");
         System.out.println("|---|---|---|");
         Verdicts verdicts = new Verdicts();
         double append = rust.stream().mapToDouble(micros -> micros).average().orElseThrow();
         double apart = Math.abs(rust.get(0) - rust.get(1)) / 2;
-        System.out.printf(Locale.ROOT, "| append from Rust | %.3f ± %.3f | 0 |%n", append, apart);
+        System.out.printf(Locale.ROOT, "| append from Rust | %.3f (%.3f–%.3f) | 0 |%n", append, append - apart,
+            append + apart);
         for (RunResult result : results) {
             Result<?> time = result.getPrimaryResult();
             Result<?> bytes = allocated(result);
-            System.out.printf(Locale.ROOT, "| %s | %.3f ± %.3f | %.0f |%n", time.getLabel(), time.getScore(),
-                time.getScoreError(), bytes == null ? Double.NaN : bytes.getScore());
+            // As everywhere: what something else took from a few iterations is in the spread.
+            Statistics all = time.getStatistics();
+            System.out.printf(Locale.ROOT, "| %s | %.3f (%.3f–%.3f) | %.0f |%n", time.getLabel(), all.getPercentile(50),
+                all.getMin(), all.getMax(), bytes == null ? Double.NaN : bytes.getScore());
             if (time.getLabel().equals("writeHeap")) {
-                double score = time.getScore() - append;
-                double spread = time.getScoreError() + apart;
                 verdicts.atMost("JNI and Java, 1 KB heap write, less the same append from Rust", 0.4, " µs",
-                    new Sample.Figure(score, score - spread, score + spread));
+                    new Sample.Figure(all.getPercentile(50) - append, all.getMin() - append - apart,
+                        all.getMax() - append + apart));
             }
             if (time.getLabel().equals("writeDirect") && bytes != null) {
                 verdicts.atMost("allocated by a 1 KB write (the handle)", 120, " bytes",
