@@ -45,9 +45,22 @@ fn a_lost_id_is_not_an_empty_log() {
         log.append(b"x", 1).unwrap();
         log.close().unwrap();
         fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
-        fs::remove_file(dir.path().join("b/ferrowal.id")).unwrap();
+        let (id, lost) = (dir.path().join("b/ferrowal.id"), dir.path().join("lost"));
+        fs::rename(&id, &lost).unwrap();
         let log = open(&dir.path().join("b"), role);
         assert!(matches!(log.scan(), Err(Error::Missing { .. })), "{role:?}");
+        // Nor is there a new one, under which the old records were foreign: whoever writes first.
+        for writes in [Role::Driver, Role::Receivers] {
+            let log = open(&dir.path().join("b"), writes);
+            let refused = log.append(b"y", 2);
+            assert!(matches!(refused, Err(Error::Missing { .. })), "{writes:?} beside {role:?}: {refused:?}");
+            log.close().unwrap();
+        }
+        assert!(!id.exists());
+        fs::rename(&lost, &id).unwrap();
+        let log = open(&dir.path().join("b"), role);
+        assert_eq!(all(&log), [b"x"]);
+        log.append(b"z", 3).unwrap();
     }
 }
 

@@ -195,14 +195,6 @@ pub(crate) struct Shared {
     noted: Mutex<Vec<i64>>,
 }
 
-/// That a log has segments and no uuid.
-pub(super) fn no_id(home: &dyn Home) -> Error {
-    Error::Missing {
-        what: format!("the log's uuid (ferrowal.id) in {}", home.place()),
-        hint: "there are segments; write the uuid into it again (every segment's header holds it)".into(),
-    }
-}
-
 impl Shared {
     fn new(options: Options) -> Result<Shared> {
         let home = storage::home(&options)?;
@@ -454,7 +446,7 @@ impl Shared {
             return Ok(None);
         }
         // A first writer makes the uuid before anything else, but both may have come after the first look.
-        self.log_id()?.map(Some).ok_or_else(|| no_id(self.home.as_ref()))
+        self.log_id()?.map(Some).ok_or_else(|| storage::no_id(self.home.as_ref()))
     }
 
     fn close_writer(&self) {

@@ -56,7 +56,7 @@ pub(crate) struct Part {
 fn no_log(home: &dyn Home) -> Result<Error> {
     let anything = !home.writers()?.is_empty() || !home.storage(Which::Driver).list()?.is_empty();
     Ok(if anything {
-        super::shared::no_id(home)
+        crate::storage::no_id(home)
     } else {
         Error::Missing {
             what: format!("a log in {}", home.place()),

@@ -100,6 +100,14 @@ impl Traits {
     }
 }
 
+/// That a log has segments and no uuid.
+pub(crate) fn no_id(home: &dyn Home) -> Error {
+    Error::Missing {
+        what: format!("the log's uuid (ferrowal.id) in {}", home.place()),
+        hint: "there are segments; write the uuid into it again (every segment's header holds it)".into(),
+    }
+}
+
 /// The home that `options.dir` names. Looks at nothing and starts nothing.
 ///
 /// # Errors

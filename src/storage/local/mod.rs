@@ -38,7 +38,7 @@ use self::{
     fs::Kind,
     segments::{LocalStorage, Reading},
 };
-use super::{Claim, Home, Storage, Which};
+use super::{Claim, Home, Storage, Which, no_id};
 use crate::{
     error::{Error, Result},
     options::{BarrierMethod, Durability, Options, Role},
@@ -182,6 +182,12 @@ impl Home for LocalHome {
         fs::make_dir(&self.dir)?;
         if let Some(id) = self.read_id()? {
             return Ok(id);
+        }
+        // The first writer makes it before anything else: where there are segments it was deleted, and under a new one they
+        // would be foreign.
+        if !self.storage(Which::Driver).list()?.is_empty() || !self.writers()?.is_empty() {
+            // Unless another process has just begun.
+            return self.read_id()?.ok_or_else(|| no_id(self));
         }
         let id = Uuid::new_v4();
         let temp = self.dir.join(format!("{ID}.{}.tmp", id.simple()));
