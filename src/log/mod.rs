@@ -181,7 +181,7 @@ impl Log {
         // Not only the very first write: one that failed, or that runs beside another, has begun no generation.
         let fresh = !self.goes_on.load(Ordering::Acquire);
         let appended = self.shared.append(source, time, fresh, || self.closed.load(Ordering::Acquire));
-        if appended.is_ok() {
+        if fresh && appended.is_ok() {
             self.goes_on.store(true, Ordering::Release);
         }
         appended
@@ -277,7 +277,8 @@ impl Log {
 
     /// Whether this is the instance's first operation.
     fn first_use(&self) -> bool {
-        let first = !self.used.swap(true, Ordering::AcqRel);
+        // Looked at first: a line that every writer of a log changes goes from processor to processor.
+        let first = !self.used.load(Ordering::Acquire) && !self.used.swap(true, Ordering::AcqRel);
         if first {
             self.shared.begin_use();
         }

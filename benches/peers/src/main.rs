@@ -18,6 +18,8 @@
 //! At the end of its input it exits at once, closing nothing. A failure ends it with a message and exit code 1.
 
 mod logs;
+#[cfg(feature = "others")]
+mod others;
 mod waiting;
 mod writing;
 

@@ -25,8 +25,12 @@ import picocli.CommandLine.Option;
 
 /** The cost of a call through JNI, by JMH. */
 @Command(name = "jni", sortOptions = false, usageHelpWidth = 110,
-    description = "JMH: time and bytes allocated of one 1 KB write and read, on a tmpfs with durability=os.")
+    description = {"JMH: time and bytes allocated of one 1 KB write and read, with its storage stubbed out, and on a tmpfs",
+        "with durability=os."})
 final class JniBench implements Callable<Integer> {
+    /** Appends of an iteration in Rust. */
+    private static final int RECORDS = 1 << 19;
+
     @Option(names = "--forks", defaultValue = "3", description = "JVMs (default ${DEFAULT-VALUE}).")
     private int forks;
     @Option(names = "--iterations", defaultValue = "5",
@@ -47,56 +51,65 @@ final class JniBench implements Callable<Integer> {
         if (!Device.isMemory(memory)) {
             throw new BenchException(memory + " is not a tmpfs: name one with --memory");
         }
+        Path library = Path.of(System.getProperty("bench.stubbed.library", "target/stubbed/release/libferrowal.so"));
+        if (!Files.isReadable(library)) {
+            throw new BenchException(library + " is missing: gradle benchPrepare builds it");
+        }
         WorkFiles.needSpace(memory, 4L << 30);
         Path directory = Files.createTempDirectory(memory, "ferrowal-bench-");
-        List<String> flags = Child.java();
-        Collection<RunResult> results;
-        List<Double> rust = new ArrayList<>();
         try {
-            rust.add(fromRust(directory));
-            results = new Runner(new OptionsBuilder().include("\\." + JniCost.class.getSimpleName() + "\\.")
-                .forks(forks).warmupIterations(3).warmupTime(span()).measurementIterations(iterations).measurementTime(span())
-                .verbosity(VerboseMode.SILENT).addProfiler(GCProfiler.class).shouldFailOnError(true)
-                // Without the program itself and the class path, which JMH adds.
-                .jvmArgs(flags.subList(1, flags.size() - 2).toArray(new String[0]))
-                .jvmArgsAppend("-D" + JniCost.DIRECTORY + "=" + directory, "-D" + JniCost.ROW + "=" + log).build()).run();
-            rust.add(fromRust(directory));
+            System.out.println();
+            System.out.println("### A 1 KB write through JNI: " + log);
+            System.out.println();
+            System.out.println("What Java and JNI cost is the difference between a write and the same append from Rust, without "
+                + "a JVM (half of its iterations before, half after). With the storage stubbed out the log does all its work, "
+                + "but what it writes goes nowhere; the others write to a tmpfs, and bareWrite is the kernel's copy alone. "
+                + "Median of all iterations, with least and most.");
+            System.out.println();
+            System.out.println("| | storage | µs | bytes allocated |");
+            System.out.println("|---|---|---|---|");
+            Verdicts verdicts = new Verdicts();
+            measure(directory, true, List.of("-Dferrowal.native.path=" + library.toAbsolutePath()), verdicts);
+            measure(directory, false, List.of(), verdicts);
+            verdicts.print(System.out);
         } finally {
             WorkFiles.delete(directory);
         }
-        System.out.println();
-        System.out.println("### A 1 KB write through JNI, on a tmpfs: " + log);
-        System.out.println();
-        System.out.println("What Java and JNI cost is the difference between a write and the same append from Rust, without a "
-            + "JVM, on the same volume (the mean of one before and one after). bareWrite is the kernel's copy of the bytes alone. "
-            + "Median of all iterations, with least and most.");
-        System.out.println();
-        System.out.println("| | µs | bytes allocated |");
-        System.out.println("|---|---|---|");
-        Verdicts verdicts = new Verdicts();
-        double append = rust.stream().mapToDouble(micros -> micros).average().orElseThrow();
-        double apart = Math.abs(rust.get(0) - rust.get(1)) / 2;
-        System.out.printf(Locale.ROOT, "| append from Rust | %.3f (%.3f–%.3f) | 0 |%n", append, append - apart,
-            append + apart);
+        return 0;
+    }
+
+    private void measure(Path directory, boolean stubbed, List<String> more, Verdicts verdicts) throws Exception {
+        List<String> flags = Child.java();
+        String storage = stubbed ? "stubbed out" : "tmpfs";
+        List<Double> rust = new ArrayList<>(fromRust(directory, stubbed));
+        List<String> own = new ArrayList<>(more);
+        own.addAll(List.of("-D" + JniCost.DIRECTORY + "=" + directory, "-D" + JniCost.ROW + "=" + log));
+        Collection<RunResult> results = new Runner(new OptionsBuilder().include("\\." + JniCost.class.getSimpleName() + (stubbed ? "\\.write" : "\\."))
+            .forks(forks).warmupIterations(3).warmupTime(span()).measurementIterations(iterations).measurementTime(span())
+            .verbosity(VerboseMode.SILENT).addProfiler(GCProfiler.class).shouldFailOnError(true)
+            // Without the program itself and the class path, which JMH adds.
+            .jvmArgs(flags.subList(1, flags.size() - 2).toArray(new String[0]))
+            .jvmArgsAppend(own.toArray(new String[0])).build()).run();
+        rust.addAll(fromRust(directory, stubbed));
+        Sample.Figure append = Sample.Figure.of(rust);
+        System.out.printf(Locale.ROOT, "| append from Rust | %s | %s | 0 |%n", storage, append.show(3, 1));
         for (RunResult result : results) {
             Result<?> time = result.getPrimaryResult();
             Result<?> bytes = allocated(result);
             // As everywhere: what something else took from a few iterations is in the spread.
             Statistics all = time.getStatistics();
-            System.out.printf(Locale.ROOT, "| %s | %.3f (%.3f–%.3f) | %.0f |%n", time.getLabel(), all.getPercentile(50),
-                all.getMin(), all.getMax(), bytes == null ? Double.NaN : bytes.getScore());
-            if (time.getLabel().equals("writeHeap")) {
-                verdicts.atMost("JNI and Java, 1 KB heap write, less the same append from Rust", 0.4, " µs",
-                    new Sample.Figure(all.getPercentile(50) - append, all.getMin() - append - apart,
-                        all.getMax() - append + apart));
+            System.out.printf(Locale.ROOT, "| %s | %s | %.3f (%.3f–%.3f) | %.0f |%n", time.getLabel(), storage,
+                all.getPercentile(50), all.getMin(), all.getMax(), bytes == null ? Double.NaN : bytes.getScore());
+            if (stubbed && time.getLabel().equals("writeHeap")) {
+                verdicts.atMost("JNI and Java, 1 KB heap write, storage stubbed out, less the same append from Rust", 0.4, " µs",
+                    new Sample.Figure(all.getPercentile(50) - append.median(), all.getMin() - append.most(),
+                        all.getMax() - append.least()));
             }
-            if (time.getLabel().equals("writeDirect") && bytes != null) {
+            if (stubbed && time.getLabel().equals("writeDirect") && bytes != null) {
                 verdicts.atMost("allocated by a 1 KB write (the handle)", 120, " bytes",
                     new Sample.Figure(bytes.getScore(), bytes.getScore(), bytes.getScore()));
             }
         }
-        verdicts.print(System.out);
-        return 0;
     }
 
     private TimeValue span() {
@@ -104,13 +117,21 @@ final class JniBench implements Callable<Integer> {
     }
 
     /** Microseconds of one append of a process without a JVM: before and after the JVMs' turn. */
-    private double fromRust(Path directory) throws Exception {
+    private List<Double> fromRust(Path directory, boolean stubbed) throws Exception {
         Path own = Files.createDirectory(directory.resolve("rust"));
-        try (Contender.Session session = Contenders.RUST_OS.open(own, 1 << 10, 1)) {
-            return 1e6 / session.round(3 * seconds, iterations * seconds).rate();
+        Contender row = stubbed ? Contenders.RUST_STUBBED : Contenders.RUST_OS;
+        List<Double> micros = new ArrayList<>();
+        try (Contender.Session session = row.open(own, 1 << 10, 1)) {
+            session.write(RECORDS);
+            for (int i = 0; i < iterations; i++) {
+                long began = System.nanoTime();
+                session.write(RECORDS);
+                micros.add((System.nanoTime() - began) / 1e3 / RECORDS);
+            }
         } finally {
             WorkFiles.delete(own);
         }
+        return micros;
     }
 
     private static Result<?> allocated(RunResult result) {

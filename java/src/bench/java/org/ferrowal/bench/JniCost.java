@@ -26,7 +26,7 @@ import org.openjdk.jmh.annotations.TearDown;
 /**
  * JMH's benchmarks of a write, from Java through JNI into memory: the log lies on a tmpfs and does not sync
  * ({@code durability=os}). The log's own work and the kernel's copy are in the figure; {@link #bareWrite} is the kernel's
- * copy alone. Public, and with a public state, since JMH writes its own code around it.
+ * copy alone. With a library whose storage is stubbed out, which {@link JniBench} runs too, the kernel has no part in it. Public, and with a public state, since JMH writes its own code around it.
  */
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)

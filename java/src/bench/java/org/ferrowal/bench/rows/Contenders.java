@@ -36,6 +36,10 @@ public final class Contenders {
     public static final Contender RUST_OS = new RustLog("ferrowal-os", "ferrowal, durability=os (Rust)",
         "The same in a process of its own, without a JVM.", false);
 
+    /** The same with its storage stubbed out: its writes go nowhere. No row of the tables. */
+    public static final Contender RUST_STUBBED = new RustLog("ferrowal-os", "ferrowal, storage stubbed out (Rust)",
+        "The same, built so that what it writes without a barrier goes nowhere.", false, true);
+
     private static final List<Contender> ALL = List.of(DEVICE, OS, FILE_BASED,
         new SparkLog("filebased-close", "Spark FileBased, closeFileAfterWrite", false,
             "The same with spark.streaming.receiver.writeAheadLog.closeFileAfterWrite=true: a file of its own for each "

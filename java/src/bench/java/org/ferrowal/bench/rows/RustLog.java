@@ -18,15 +18,19 @@ import org.HdrHistogram.Histogram;
 import org.ferrowal.bench.BenchException;
 
 /** A log written in Rust, in a process of its own that runs a round when it is told to: {@code benches/peers}. */
-record RustLog(String id, String title, String words, boolean durable) implements Contender {
+record RustLog(String id, String title, String words, boolean durable, boolean stubbed) implements Contender {
     private static final long HANG_SECONDS = 120;
+
+    RustLog(String id, String title, String words, boolean durable) {
+        this(id, title, words, durable, false);
+    }
 
     @Override
     public Session open(Path directory, int size, int threads) {
-        Path program = Path.of(System.getProperty("bench.peers", "target/peers/release/peers"));
+        Path program = stubbed ? Path.of(System.getProperty("bench.stubbed.peers", "target/stubbed/release/peers"))
+            : Path.of(System.getProperty("bench.peers", "target/peers/release/peers"));
         if (!Files.isExecutable(program)) {
-            throw new BenchException("its program is missing: cargo build --release --locked --manifest-path "
-                + "benches/peers/Cargo.toml --target-dir target/peers");
+            throw new BenchException("its program is missing: " + program + "; gradle benchPrepare builds it");
         }
         try {
             Child child = new Child(new ProcessBuilder(program.toString(), id, directory.toString(),
