@@ -103,6 +103,7 @@ pub(super) fn remember_class(env: &Env<'_>, class: &JClass<'_>) -> Result<(), Fa
 }
 
 /// The class as it was given: calls of other native methods go to it, too.
+#[cfg(feature = "cli")]
 pub(super) fn native_class() -> Option<&'static Global<JClass<'static>>> {
     NATIVE.get()
 }

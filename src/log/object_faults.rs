@@ -321,3 +321,26 @@ fn a_close_does_not_wait_longer_for_its_mark_to_go_than_that_would_live() {
     // A driver's mark counts for 20 s.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
+
+#[test]
+fn a_log_whose_uuid_was_deleted_gets_no_other_one() {
+    for role in [Role::Driver, Role::Receivers] {
+        let store = Unruly::new(1);
+        let log = open(&store, options(role));
+        log.append(&payload(1), 1).unwrap();
+        log.close().unwrap();
+        let id = futures_util::FutureExt::now_or_never(store.take("ferrowal.id")).unwrap();
+        // Whoever writes first.
+        for writes in [Role::Driver, Role::Receivers] {
+            let log = open(&store, options(writes));
+            let refused = log.append(&payload(2), 2);
+            assert!(matches!(refused, Err(Error::Missing { .. })), "{writes:?} beside {role:?}: {refused:?}");
+            log.close().unwrap();
+        }
+        futures_util::FutureExt::now_or_never(store.put_back("ferrowal.id", id)).unwrap();
+        let log = open(&store, options(role));
+        assert_eq!(scanned(&log), [1]);
+        log.append(&payload(3), 3).unwrap();
+        assert_eq!(scanned(&log), [1, 3]);
+    }
+}

@@ -100,6 +100,12 @@ impl Traits {
     }
 }
 
+/// Whether a log that has no uuid has segments all the same. The first writer makes it before anything else: where there are
+/// segments it was deleted, and under a new one they would be foreign.
+pub(crate) fn has_segments(home: &dyn Home) -> Result<bool> {
+    Ok(!home.storage(Which::Driver).list()?.is_empty() || !home.writers()?.is_empty())
+}
+
 /// That a log has segments and no uuid.
 pub(crate) fn no_id(home: &dyn Home) -> Error {
     Error::Missing {

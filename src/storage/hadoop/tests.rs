@@ -314,3 +314,26 @@ fn a_file_is_written_at_its_end_only() {
     let there = cluster.bytes(&name(2)).unwrap();
     assert_eq!(there[4096..], [1; 64]);
 }
+
+#[test]
+fn a_log_whose_uuid_was_deleted_gets_no_other_one() {
+    for role in [Role::Driver, Role::Receivers] {
+        let cluster = Cluster::start();
+        let log = Log::open(cluster.options(role)).unwrap();
+        log.append(b"before", 1).unwrap();
+        log.close().unwrap();
+        let id = cluster.bytes("ferrowal.id").unwrap();
+        assert!(cluster.remove("ferrowal.id"));
+        // Another process, which does not know it.
+        for writes in [Role::Driver, Role::Receivers] {
+            let made = cluster.hadoop(writes).make_log_id();
+            assert!(matches!(made, Err(Error::Missing { .. })), "{writes:?} beside {role:?}: {made:?}");
+        }
+        assert!(cluster.names("ferrowal.id").is_empty());
+        cluster.plant("ferrowal.id", &id);
+        assert_eq!(
+            cluster.hadoop(role).make_log_id().unwrap().to_string(),
+            String::from_utf8_lossy(&id).trim()
+        );
+    }
+}

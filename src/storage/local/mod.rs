@@ -38,7 +38,7 @@ use self::{
     fs::Kind,
     segments::{LocalStorage, Reading},
 };
-use super::{Claim, Home, Storage, Which, no_id};
+use super::{Claim, Home, Storage, Which, has_segments, no_id};
 use crate::{
     error::{Error, Result},
     options::{BarrierMethod, Durability, Options, Role},
@@ -183,9 +183,7 @@ impl Home for LocalHome {
         if let Some(id) = self.read_id()? {
             return Ok(id);
         }
-        // The first writer makes it before anything else: where there are segments it was deleted, and under a new one they
-        // would be foreign.
-        if !self.storage(Which::Driver).list()?.is_empty() || !self.writers()?.is_empty() {
+        if has_segments(self)? {
             // Unless another process has just begun.
             return self.read_id()?.ok_or_else(|| no_id(self));
         }

@@ -16,8 +16,9 @@ use std::{
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream::BoxStream};
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    memory::InMemory, path::Path,
 };
 
 use super::{ObjectHome, bucket::Bucket, clock::StoreClock};
@@ -90,6 +91,19 @@ impl Unruly {
     /// One that does not heed If-None-Match.
     pub(crate) fn careless() -> Unruly {
         Unruly { careless: true, ..Unruly::new(1) }
+    }
+
+    /// What an operator may do: takes an object away, and gives its bytes.
+    pub(crate) async fn take(&self, name: &str) -> PutPayload {
+        let path = Path::from(format!("app/{name}"));
+        let bytes = self.inner.get(&path).await.unwrap().bytes().await.unwrap();
+        self.inner.delete(&path).await.unwrap();
+        bytes.into()
+    }
+
+    /// And puts it back.
+    pub(crate) async fn put_back(&self, name: &str, bytes: PutPayload) {
+        self.inner.put(&Path::from(format!("app/{name}")), bytes).await.unwrap();
     }
 
     /// The same store as another process sees it.

@@ -35,7 +35,8 @@ import scala.Option;
 /**
  * The application that {@link SparkBench} measures: receivers that store blocks as fast as Spark takes them, or at a given
  * rate, and a job that looks at every record. Which log it has is configuration alone ({@code spark.*} system properties). It says {@code
- * result RECORDS_PER_S DELAY_P50_MS DELAY_P99_MS} and ends.
+ * result RECORDS_PER_S DELAY_P50_MS DELAY_P99_MS RECORDS} and {@code threads …}, what {@link ThreadTimes} has of the counted
+ * batches, and ends.
  */
 @SuppressWarnings("deprecation") // DStreams, as a whole, since Spark 3.4.
 public final class SparkApp {
@@ -84,6 +85,7 @@ public final class SparkApp {
         context.start();
         batches.done.await();
         System.out.println("result " + batches.result(interval));
+        System.out.println("threads " + batches.threads);
         System.out.flush();
         // Not stopped: to wait for receivers and pools says nothing about what is measured.
         Runtime.getRuntime().halt(0);
@@ -146,6 +148,8 @@ public final class SparkApp {
         private final int counted;
         private int seen;
         private long records;
+        private ThreadTimes began = ThreadTimes.now();
+        private String threads;
 
         Batches(int warm, int counted) {
             this.warm = warm;
@@ -156,20 +160,24 @@ public final class SparkApp {
         public synchronized void onBatchCompleted(StreamingListenerBatchCompleted completed) {
             BatchInfo info = completed.batchInfo();
             if (++seen <= warm || done.getCount() == 0) {
+                if (seen == warm) {
+                    began = ThreadTimes.now();
+                }
                 return;
             }
             records += info.numRecords();
             Option<Object> delay = info.processingDelay();
             delays.add(delay.isDefined() ? (Long) delay.get() : 0L);
             if (delays.size() == counted) {
+                threads = ThreadTimes.now().since(began);
                 done.countDown();
             }
         }
 
         synchronized String result(long interval) {
             Collections.sort(delays);
-            return String.format(Locale.ROOT, "%.1f %d %d", records / (counted * interval / 1e3), delays.get(counted / 2),
-                delays.get(Math.min(counted * 99 / 100, counted - 1)));
+            return String.format(Locale.ROOT, "%.1f %d %d %d", records / (counted * interval / 1e3), delays.get(counted / 2),
+                delays.get(Math.min(counted * 99 / 100, counted - 1)), records);
         }
 
         @Override

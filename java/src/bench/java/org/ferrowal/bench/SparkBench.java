@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.concurrent.TimeUnit;
+import java.util.function.ToDoubleFunction;
 
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -67,7 +68,11 @@ final class SparkBench implements Callable<Integer> {
         }
     }
 
-    private record Result(double rate, double p50, double p99) {
+    private record Result(double rate, double p50, double p99, long records, Map<ThreadTimes.Kind, ThreadTimes.Times> threads) {
+        double micros(ThreadTimes.Kind kind, ToDoubleFunction<ThreadTimes.Times> get) {
+            ThreadTimes.Times times = threads.get(kind);
+            return times == null ? 0 : get.applyAsDouble(times) / Math.max(records, 1);
+        }
     }
 
     @Override
@@ -100,6 +105,7 @@ final class SparkBench implements Callable<Integer> {
         all.forEach((row, results) -> System.out.println("| " + String.join(" | ", row.title,
             figure(results, Result::rate).show(0, 1), figure(results, Result::rate).show(0, size / 1e6),
             figure(results, Result::p50).show(0, 1), figure(results, Result::p99).show(0, 1)) + " |"));
+        profile(all);
         Verdicts verdicts = new Verdicts();
         verdicts.atLeast("a whole Spark application" + atRate() + ", records/s over Spark's own log", 0.97, " ×",
             ratio(all.get(Row.FERROWAL), all.get(Row.SPARK), Result::rate));
@@ -109,6 +115,31 @@ final class SparkBench implements Callable<Integer> {
             ratio(all.get(Row.FERROWAL), all.get(Row.ASLEEP), Result::rate));
         verdicts.print(System.out);
         return 0;
+    }
+
+    /** Who had the processors, and what tasks waited for one: where the delay comes from. */
+    private static void profile(Map<Row, List<Result>> all) {
+        System.out.println();
+        System.out.println("### The same application's processors: microseconds a record");
+        System.out.println();
+        System.out.println("By the kernel's account of each thread (/proc/self/task/*/schedstat), over the batches that count.");
+        System.out.println();
+        StringBuilder head = new StringBuilder("| log |");
+        StringBuilder rule = new StringBuilder("|---|");
+        for (ThreadTimes.Kind kind : ThreadTimes.Kind.values()) {
+            head.append(' ').append(kind.title).append(" |");
+            rule.append("---|");
+        }
+        System.out.println(head + " tasks, waiting for a processor |");
+        System.out.println(rule + "---|");
+        all.forEach((row, results) -> {
+            StringBuilder line = new StringBuilder("| ").append(row.title).append(" |");
+            for (ThreadTimes.Kind kind : ThreadTimes.Kind.values()) {
+                line.append(' ').append(figure(results, r -> r.micros(kind, ThreadTimes.Times::ran)).show(2, 1)).append(" |");
+            }
+            line.append(' ').append(figure(results, r -> r.micros(ThreadTimes.Kind.TASKS, ThreadTimes.Times::waited)).show(2, 1));
+            System.out.println(line.append(" |"));
+        });
     }
 
     /** Nothing where the receivers go as fast as they can. */
@@ -160,12 +191,14 @@ final class SparkBench implements Callable<Integer> {
             boolean ended = child.waitFor(bound, TimeUnit.SECONDS);
             String said = Files.readString(output);
             String result = said.lines().filter(line -> line.startsWith("result ")).findFirst().orElse(null);
-            if (!ended || result == null) {
+            String threads = said.lines().filter(line -> line.startsWith("threads ")).findFirst().orElse(null);
+            if (!ended || result == null || threads == null) {
                 throw new BenchException("the application with " + row.title + (ended ? " ended" : " did not end within " + bound
                     + " s") + " without a result: " + said.substring(Math.max(said.length() - 2000, 0)));
             }
             String[] figures = result.split(" ");
-            return new Result(Double.parseDouble(figures[1]), Double.parseDouble(figures[2]), Double.parseDouble(figures[3]));
+            return new Result(Double.parseDouble(figures[1]), Double.parseDouble(figures[2]), Double.parseDouble(figures[3]),
+                Long.parseLong(figures[4]), ThreadTimes.parse(threads.substring("threads ".length())));
         } finally {
             child.destroyForcibly().waitFor();
             WorkFiles.delete(directory);
