@@ -5,12 +5,15 @@
 mod common;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use common::{options, record, segment_file};
@@ -152,7 +155,7 @@ fn a_salvaged_copy_is_whole_and_every_good_record_keeps_its_handle() {
         // What an application that skips damage would get, is what the copy must hold at least.
         let mut skipping = options(&dir, role);
         skipping.recovery = Recovery::Salvage;
-        skipping.linger = std::time::Duration::ZERO;
+        skipping.linger = Duration::ZERO;
         let before = Log::open(skipping).unwrap();
         let good: Vec<bool> = written.iter().map(|(h, b)| before.read(h).is_ok_and(|r| r == *b)).collect();
         before.close().unwrap();
@@ -291,6 +294,121 @@ fn a_dry_run_of_clean_tells_what_clean_then_drops() {
         .collect();
     assert!(still.is_empty(), "{still:?} are still there: {}", text(&cleaned));
     assert_eq!(tool(&["verify", at]).status.code(), Some(0));
+}
+
+/// A dead receiver's log goes as a whole, its newest segment and its directory included.
+#[test]
+fn clean_tells_of_each_writer_what_it_removes() {
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("log");
+    let at = dir.to_str().unwrap();
+    // Two that are gone, and one that lives; each with several segments.
+    let open = || {
+        let log = Log::open(options(&dir, Role::Receivers)).unwrap();
+        let handles = (0..4).map(|i| log.append(&record(i, 700_000), i as i64).unwrap());
+        let handle = handles.last().unwrap();
+        assert!(handle.segment > 1);
+        (log, handle)
+    };
+    for _ in 0..2 {
+        open().0.close().unwrap();
+    }
+    let (live, newest) = open();
+    await_prepared(&dir, Role::Receivers, &newest);
+    let living = format!("receivers/{}", newest.writer);
+    let of = |found: &Value, id: &dyn Fn(&Value) -> u64| -> BTreeMap<String, Vec<u64>> {
+        let writers = found["writers"].as_array().unwrap().iter();
+        let segments = |w: &Value| w["segments"].as_array().unwrap().iter().map(id).collect();
+        writers.map(|w| (w["name"].as_str().unwrap().to_owned(), segments(w))).collect()
+    };
+    let there = || of(&json(&tool(&["inspect", at, "--json"])), &|s| s["segment"].as_u64().unwrap());
+    // The newest records of all are 3. What cleans leaves a mark, which the next one finds.
+    for (threshold, dropped) in [("3", 0), ("4", 3)] {
+        let before = there();
+        let lines = text(&tool(&["clean", at, "--before", threshold, "--dry-run"]));
+        let kept = format!("{living}: would drop 0 of {} segments", before[&living].len());
+        assert!(lines.contains(&kept) && lines.contains("its writer is not known to be gone"), "{lines}");
+        let planned = json(&tool(&["clean", at, "--before", threshold, "--dry-run", "--json"]));
+        assert_eq!(there(), before, "a dry run changes nothing");
+        let did = json(&tool(&["clean", at, "--before", threshold, "--json"]));
+        let after = there();
+        let ids = |s: &Value| s.as_u64().unwrap();
+        let (planned, done) = (of(&planned, &ids), of(&did, &ids));
+        for (name, ids) in &before {
+            let gone: Vec<u64> =
+                ids.iter().copied().filter(|id| after.get(name).is_none_or(|a| !a.contains(id))).collect();
+            assert_eq!((&planned[name], &done[name]), (&gone, &gone), "{name} below {threshold}: {did}");
+            let writer = did["writers"].as_array().unwrap().iter().find(|w| w["name"] == **name).unwrap();
+            assert_eq!(writer["directory"], !dir.join(name).exists(), "{did}");
+        }
+        assert_eq!(done.values().filter(|ids| !ids.is_empty()).count(), dropped, "{did}");
+    }
+    live.close().unwrap();
+}
+
+/// What recovery removes before, and a generation that was set aside, count as well.
+#[test]
+fn a_dry_run_of_clean_tells_what_goes_of_a_driver_that_was_killed_or_began_anew() {
+    let base = tempfile::tempdir().unwrap();
+    let (live, dir) = (base.path().join("live"), base.path().join("log"));
+    let at = dir.to_str().unwrap();
+    write_log(&live, Role::Driver, &mut Random(5));
+    // A fresh start: what is there is set aside.
+    let mut small = options(&live, Role::Driver);
+    small.segment_size = 1 << 20;
+    let log = Log::open(small).unwrap();
+    for i in 0..4 {
+        log.append(&record(i, 700_000), i as i64).unwrap();
+    }
+    let last = log.append(&record(9, 100), 9).unwrap();
+    // As a kill would leave it: with what was prepared.
+    await_prepared(&live, Role::Driver, &last);
+    copy_dir(&live, &dir);
+    log.close().unwrap();
+    let files = || -> BTreeSet<String> {
+        let names =
+            fs::read_dir(dir.join("driver")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        names.filter(|n| n.ends_with(".seg")).collect()
+    };
+    for threshold in ["2", "1000000"] {
+        let before = files();
+        let planned = json(&tool(&["clean", at, "--before", threshold, "--dry-run", "--json"]));
+        assert_eq!(files(), before, "a dry run changes nothing");
+        let did = json(&tool(&["clean", at, "--before", threshold, "--json"]));
+        let after = files();
+        let gone: Vec<u64> =
+            before.difference(&after).map(|n| n.strip_suffix(".seg").unwrap().parse().unwrap()).collect();
+        assert!(!gone.is_empty());
+        assert_eq!(
+            planned["writers"][0]["segments"],
+            serde_json::json!(gone),
+            "below {threshold}: {before:?}"
+        );
+        assert_eq!(did["writers"][0]["segments"], serde_json::json!(gone), "below {threshold}: {before:?}");
+    }
+}
+
+/// Waits until the segment behind this record's is there, so that the files of a silent log stay the same.
+fn await_prepared(dir: &Path, role: Role, last: &RecordHandle) {
+    let prepared = segment_file(dir, role, &RecordHandle { segment: last.segment + 1, ..*last });
+    let until = Instant::now() + Duration::from_secs(30);
+    while !prepared.exists() {
+        assert!(Instant::now() < until, "no segment was prepared");
+        thread::yield_now();
+    }
+}
+
+/// A copy of a log's files as they are at this moment.
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let into = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_dir(&path, &into),
+            false => drop(fs::copy(&path, &into).unwrap()),
+        }
+    }
 }
 
 #[test]
@@ -454,7 +572,7 @@ fn rotated_log(dir: &Path) -> (Written, Vec<String>) {
     let mut written = Vec::new();
     for (ring, count) in rings.iter().zip([3, 2]) {
         let mut opts = options(dir, Role::Driver);
-        (opts.keys, opts.linger) = (ring.clone(), std::time::Duration::ZERO);
+        (opts.keys, opts.linger) = (ring.clone(), Duration::ZERO);
         let log = Log::open(opts).unwrap();
         drop(log.scan().unwrap());
         for _ in 0..count {
@@ -531,7 +649,7 @@ fn what_no_key_authenticates_is_refused_and_left_out_of_a_copy_if_that_is_asked_
     let (dir, copy) = (temp.path().join("log"), temp.path().join("copy"));
     let (written, ids) = rotated_log(&dir);
     let mut opts = options(&dir, Role::Driver);
-    opts.linger = std::time::Duration::ZERO;
+    opts.linger = Duration::ZERO;
     let log = Log::open(opts).unwrap();
     drop(log.scan().unwrap());
     log.append(b"planted forgery", 5).unwrap();

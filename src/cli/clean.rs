@@ -9,10 +9,10 @@ use super::{Failure, Target, WELL, bytes, count, location, time};
 use crate::{
     log::{
         Log,
-        survey::{Content, Look, Part},
+        survey::{Doomed, Look, Part},
     },
     options::{Options, Role},
-    storage::Which,
+    storage::{Home, Listed, Which},
 };
 
 /// Drops whole segments whose records are all older than the threshold. The application does this by itself; by hand it is
@@ -34,40 +34,59 @@ pub(super) struct Clean {
 
 impl Clean {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<u8, Failure> {
+        if !self.dry_run && self.target.writer.is_some() {
+            return Err(Failure::Say("cleaning is for all receivers at once: leave --writer out".into()));
+        }
         let survey = self.target.survey(Look::Ends, &|storage| storage)?;
-        let mut parts = Vec::new();
+        let home = self.target.home()?;
+        let mut found = Vec::new();
         for part in &survey.parts {
-            let (ids, size, records) = would_go(part, self.before);
-            parts.push(json!({ "name": part.name(), "segments": ids, "size": size, "records": records }));
+            found.push((part, part.storage.list()?, part.doomed(home.as_ref(), self.before)?));
+        }
+        let mut cleaned = Ok(());
+        for role in [Role::Driver, Role::Receivers] {
+            let of_role = |p: &Part| (p.which == Which::Driver) == (role == Role::Driver);
+            if !self.dry_run && cleaned.is_ok() && survey.parts.iter().any(of_role) {
+                cleaned = self.clean(role);
+            }
+        }
+        let mut parts = Vec::new();
+        for (part, listed, doomed) in found {
+            // What went is told as it is found, and not as it was planned.
+            let doomed = if self.dry_run { doomed } else { gone(home.as_ref(), part, &listed, doomed.kept)? };
+            let Doomed { segments: ids, directory, kept } = doomed;
+            let of = |l: &&Listed| ids.contains(&l.id);
+            let size = listed.iter().filter(of).map(|l| l.length).sum();
+            let known = part.analysis.segments.iter().filter(|s| ids.contains(&s.listed.id));
+            let records = known.map(|s| part.tally(s).records).sum();
+            parts.push(json!({
+                "name": part.name(), "segments": ids, "size": size, "records": records, "directory": directory, "kept": kept,
+            }));
             if !self.json {
-                let what = if self.dry_run { "would drop" } else { "drops" };
-                writeln!(
+                let what = if self.dry_run { "would drop" } else { "dropped" };
+                write!(
                     out,
                     "{}: {what} {} of {} segments, {}, {} records below {}",
                     part.name(),
                     count(ids.len() as u64),
-                    count(part.analysis.segments.len() as u64),
+                    count(listed.len() as u64),
                     bytes(size),
                     count(records),
                     time(self.before),
                 )?;
-            }
-        }
-        if !self.dry_run {
-            if self.target.writer.is_some() {
-                return Err(Failure::Say("cleaning is for all receivers at once: leave --writer out".into()));
-            }
-            for role in [Role::Driver, Role::Receivers] {
-                let of_role = |p: &&Part| (p.which == Which::Driver) == (role == Role::Driver);
-                if survey.parts.iter().any(|p| of_role(&p)) {
-                    self.clean(role)?;
+                if directory {
+                    write!(out, ", and the directory: its writer is gone")?;
                 }
+                if let (Some(why), true) = (kept, ids.is_empty()) {
+                    write!(out, ": {why}")?;
+                }
+                writeln!(out)?;
             }
         }
         if self.json {
             writeln!(out, "{:#}", json!({ "log": survey.log, "dryRun": self.dry_run, "writers": parts }))?;
         }
-        Ok(WELL)
+        cleaned.map(|()| WELL)
     }
 
     fn clean(&self, role: Role) -> Result<(), Failure> {
@@ -84,15 +103,19 @@ impl Clean {
     }
 }
 
-/// Segments, oldest first, that are sealed and wholly below the threshold; the newest stays.
-fn would_go(part: &Part, before: i64) -> (Vec<u64>, u64, u64) {
-    let segments = &part.analysis.segments;
-    let old = segments.iter().take(segments.len().saturating_sub(1)).take_while(|s| {
-        let sealed = matches!(s.content, Content::Sealed(_)) || !part.live;
-        sealed && s.max_time() < before
-    });
-    old.fold((Vec::new(), 0, 0), |(mut ids, size, records), s| {
-        ids.push(s.listed.id);
-        (ids, size + s.listed.length, records + part.tally(s).records)
-    })
+/// What is there no more of what was `listed`.
+fn gone(
+    home: &dyn Home,
+    part: &Part,
+    listed: &[Listed],
+    kept: Option<&'static str>,
+) -> Result<Doomed, Failure> {
+    let now = part.storage.list()?;
+    let still = |id: u64| now.iter().any(|l| l.id == id);
+    let segments = listed.iter().map(|l| l.id).filter(|id| !still(*id)).collect();
+    let directory = match part.which {
+        Which::Driver => false,
+        Which::Receiver(uuid) => !home.writers()?.contains(&uuid),
+    };
+    Ok(Doomed { segments, directory, kept })
 }

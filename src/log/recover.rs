@@ -147,26 +147,7 @@ pub(crate) fn recover(
     let counts = |s: &SegmentState| s.generation == analysis.generation && !begins;
     let current = analysis.segments.iter().filter(|s| counts(s));
     let latest = current.map(SegmentState::max_time).max().unwrap_or(i64::MIN);
-    // Prepared ahead of need, and never written to, not even by an earlier recovery. Only those behind everything else
-    // go: a later segment's header may say that there was one before it.
-    // Nothing goes where segments may be fences.
-    let keep_all = storage.traits().fenced;
-    let used = analysis.segments.iter().rposition(|s| !is_unused(&analysis, s)).map_or(0, |i| i + 1);
-    let (rest, behind) = analysis.segments.split_at(used);
-    let says = |segments: &[SegmentState]| {
-        // A threshold counts in its own generation only.
-        let threshold = |s: &SegmentState, t| if s.generation == analysis.generation { t } else { i64::MIN };
-        let all = segments.iter().map(|s| (s.says(None).low_water, threshold(s, s.says(None).threshold)));
-        all.fold((0, i64::MIN), |(l, t), (low_water, threshold)| (low_water.max(l), threshold.max(t)))
-    };
-    let (told, more) = (says(rest), says(behind));
-    // What was cleaned must stay explained, be it by an empty segment.
-    let newest = |segments: &[SegmentState]| segments.iter().map(|s| s.generation).max().unwrap_or(1);
-    // Nor does a generation that has begun give way to the one before, whose records were set aside.
-    let begun = newest(behind) > newest(rest) && !planted!(ForgetGeneration);
-    let needed = keep_all || more.0 > told.0 || more.1 > told.1 || begun;
-    let unused: Vec<u64> =
-        if needed { Vec::new() } else { behind.iter().rev().map(|s| s.listed.id).collect() };
+    let unused = unused(storage, &analysis);
     let (epoch, raised) = match fence {
         Some(fence) => (fence.epoch, Some((fence.id, fence.segment))),
         None => (analysis.epoch + 1, None),
@@ -228,6 +209,29 @@ pub(crate) fn recover(
         ready: raised.and_then(|(id, segment)| Some((id, segment?))),
         report,
     })
+}
+
+/// Segments that recovery removes, the newest first: prepared ahead of need, and never written to, not even by an earlier
+/// recovery.
+pub(crate) fn unused(storage: &dyn Storage, analysis: &Analysis) -> Vec<u64> {
+    // Only those behind everything else go: a later segment's header may say that there was one before it.
+    // Nothing goes where segments may be fences.
+    let keep_all = storage.traits().fenced;
+    let used = analysis.segments.iter().rposition(|s| !is_unused(analysis, s)).map_or(0, |i| i + 1);
+    let (rest, behind) = analysis.segments.split_at(used);
+    let says = |segments: &[SegmentState]| {
+        // A threshold counts in its own generation only.
+        let threshold = |s: &SegmentState, t| if s.generation == analysis.generation { t } else { i64::MIN };
+        let all = segments.iter().map(|s| (s.says(None).low_water, threshold(s, s.says(None).threshold)));
+        all.fold((0, i64::MIN), |(l, t), (low_water, threshold)| (low_water.max(l), threshold.max(t)))
+    };
+    let (told, more) = (says(rest), says(behind));
+    // What was cleaned must stay explained, be it by an empty segment.
+    let newest = |segments: &[SegmentState]| segments.iter().map(|s| s.generation).max().unwrap_or(1);
+    // Nor does a generation that has begun give way to the one before, whose records were set aside.
+    let begun = newest(behind) > newest(rest) && !planted!(ForgetGeneration);
+    let needed = keep_all || more.0 > told.0 || more.1 > told.1 || begun;
+    if needed { Vec::new() } else { behind.iter().rev().map(|s| s.listed.id).collect() }
 }
 
 /// Counts what an analysis found.

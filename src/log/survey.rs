@@ -9,6 +9,7 @@ use uuid::Uuid;
 pub(crate) use super::analysis::{Analysis, Content, SegmentState};
 use super::{
     analysis::{Scope, analyse},
+    recover,
     unread::{Notes, Unread, patiently},
     walk::{Found, Frame, Frames, GroupAt, Walk, Window},
 };
@@ -159,7 +160,59 @@ pub(crate) enum Seen {
     Bad { segment: u64, offset: u64, detail: String },
 }
 
+/// What a clean removes of one writer's part.
+#[derive(Debug, Default)]
+pub(crate) struct Doomed {
+    /// Segments, the oldest first.
+    pub(crate) segments: Vec<u64>,
+    /// Whether the writer's directory goes with them.
+    pub(crate) directory: bool,
+    /// Why nothing of it goes, whatever the threshold.
+    pub(crate) kept: Option<&'static str>,
+}
+
 impl Part {
+    /// What a clean by somebody else would remove below `threshold`, without a grace. Says what `Segments::doom` does to the
+    /// driver's log, once it is recovered, and what `Remains::collect` does to a dead receiver's.
+    pub(crate) fn doomed(&self, home: &dyn Home, threshold: i64) -> Result<Doomed> {
+        let kept = |why| Ok(Doomed { kept: Some(why), ..Doomed::default() });
+        let damaged = self.analysis.findings.iter().any(|f| f.corrupt);
+        let listed: Vec<u64> = self.storage.list()?.iter().map(|l| l.id).collect();
+        let Which::Receiver(writer) = self.which else {
+            return match (self.live, damaged) {
+                (true, _) => kept("it is open for writing, and its application cleans it"),
+                (_, true) => kept("it is damaged, and what is damaged is not cleaned"),
+                _ => Ok(Doomed { segments: self.doomed_of_driver(&listed, threshold), ..Doomed::default() }),
+            };
+        };
+        // Where there is no lock, a mark tells.
+        let fenced = self.storage.traits().fenced;
+        if self.live || fenced && home.claim_gone(self.which)?.is_none() {
+            return kept("its writer is not known to be gone, and cleans for itself");
+        }
+        if damaged && !home.was_removed(writer)? {
+            return kept("it is damaged, and what is damaged is not cleaned");
+        }
+        let newest = self.analysis.segments.iter().map(SegmentState::max_time).max().unwrap_or(i64::MIN);
+        // It goes as a whole, or not at all.
+        let whole = damaged || newest < threshold;
+        let segments = if whole { listed } else { Vec::new() };
+        Ok(Doomed { segments, directory: whole, kept: None })
+    }
+
+    fn doomed_of_driver(&self, listed: &[u64], threshold: i64) -> Vec<u64> {
+        let analysis = &self.analysis;
+        let unused = recover::unused(self.storage.as_ref(), analysis);
+        let rest: Vec<_> = analysis.segments.iter().filter(|s| !unused.contains(&s.listed.id)).collect();
+        // An older generation's times may be of another clock, and count for nothing.
+        let old = |s: &SegmentState| s.generation < analysis.generation || s.max_time() < threshold;
+        let old = rest.iter().take(rest.len().saturating_sub(1)).take_while(|s| old(s));
+        let below = listed.iter().copied().filter(|id| *id < analysis.low_water);
+        let mut doomed: Vec<u64> = below.chain(old.map(|s| s.listed.id)).chain(unused).collect();
+        doomed.sort_unstable();
+        doomed
+    }
+
     /// Its directory's name within the log's.
     pub(crate) fn name(&self) -> String {
         match self.which {
