@@ -9,6 +9,33 @@ use uuid::Uuid;
 /// The result of every call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Why something that has a file's name is not opened: reading it would wait for others, or never end.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it is {0}, and no regular file: move it away, and put the log's own file back in its place, if there is a copy of it"
+)]
+pub(crate) struct NotAFile(&'static str);
+
+impl NotAFile {
+    /// For something of this mode.
+    pub(crate) fn error(mode: u32) -> io::Error {
+        use rustix::fs::FileType;
+        io::Error::other(NotAFile(match FileType::from_raw_mode(mode) {
+            FileType::Fifo => "a named pipe (FIFO)",
+            FileType::Directory => "a directory",
+            FileType::Socket => "a socket",
+            FileType::CharacterDevice | FileType::BlockDevice => "a device",
+            _ => "something else",
+        }))
+    }
+
+    /// Whether this is such an error.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_cause(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<NotAFile>())
+    }
+}
+
 /// A failure of the log.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

@@ -8,11 +8,14 @@ use std::{
     fs::{self, OpenOptions},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::mpsc,
     thread,
+    time::Duration,
 };
 
 use common::{all, open, options, record, segment_file};
 use ferrowal::{Error, Log, RecordHandle, Recovery, Role};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// A log with a few records and what they were.
 struct Written {
@@ -27,7 +30,7 @@ impl Written {
         let dir = tempfile::tempdir().unwrap();
         let live = dir.path().join("live");
         let mut opts = options(&live, role);
-        opts.rolling_interval = std::time::Duration::from_millis(100);
+        opts.rolling_interval = Duration::from_millis(100);
         let log = Log::open(opts).unwrap();
         let records = (0..9u64)
             .map(|i| {
@@ -301,6 +304,46 @@ fn strict_looks_at_sealed_segments_too() {
     let log = written.log(Recovery::Default);
     let found: Vec<_> = log.scan().unwrap().collect();
     assert!(matches!(found.last(), Some(Err(Error::Corrupt { .. }))));
+}
+
+/// Whoever opens a pipe waits for somebody to write to it.
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_an_error_and_keeps_nobody_waiting() {
+    type Call = fn(&Written) -> Option<Error>;
+    let scan: Call = |w| {
+        w.log(Recovery::Default)
+            .scan()
+            .err()
+            .or_else(|| w.log(Recovery::Default).scan().unwrap().find_map(Result::err))
+    };
+    let read: Call = |w| w.log(Recovery::Default).read(&w.records[0].0).err();
+    let append: Call = |w| w.log(Recovery::Default).append(b"x", 1).err();
+    let check: Call = |w| w.log(Recovery::Default).check().err();
+    let overrides: Call = |w| Log::overrides(w.path(), Default::default()).err();
+    let segment = "driver/0000000000000001.seg";
+    for (file, calls) in [
+        (segment, &[scan, read, append, check][..]),
+        ("ferrowal.id", &[scan, read, append, check]),
+        ("ferrowal.properties", &[overrides]),
+        ("driver/LOCK", &[append, check]),
+    ] {
+        for call in calls {
+            let written = Written::new(Role::Driver, false);
+            let path = written.path().join(file);
+            drop(fs::remove_file(&path));
+            mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            let (answer, answered) = mpsc::channel();
+            let call = *call;
+            thread::spawn(move || answer.send(call(&written)));
+            let Ok(error) = answered.recv_timeout(Duration::from_secs(60)) else {
+                panic!("{file} is waited for")
+            };
+            let said = error.unwrap_or_else(|| panic!("{file} is no error")).to_string();
+            let told =
+                format!("cannot open {}: it is a named pipe (FIFO), and no regular file", path.display());
+            assert!(said.starts_with(&told), "{file}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader},
-    os::unix::fs::FileExt,
+    os::unix::{
+        fs::{FileExt, symlink},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Mutex, PoisonError},
@@ -462,7 +465,10 @@ fn what_cannot_be_read_is_told_and_hides_nothing_else() {
     let path = segment_file(&dir, Role::Driver, &written[0].0);
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    let told = format!("segment {lost} offset 0: 4096 bytes cannot be read: Is a directory");
+    let told = format!(
+        "segment {lost} offset 0: 4096 bytes cannot be read: cannot open {}: it is a directory",
+        path.display()
+    );
     for args in [&["verify", dir_name][..], &["inspect", dir_name], &["inspect", "--deep", dir_name]] {
         let output = tool(args);
         assert!(output.status.code() == Some(1) && text(&output).contains(&told), "{}", text(&output));
@@ -481,6 +487,86 @@ fn what_cannot_be_read_is_told_and_hides_nothing_else() {
     log.close().unwrap();
     // It says no word of what it leaves out, so it leaves nothing out.
     assert_eq!(tool(&["dump", dir_name]).status.code(), Some(2));
+}
+
+/// The same, which is stopped if it does not end.
+fn bounded(args: &[&str]) -> Output {
+    output(Command::new("timeout").args(["60", env!("CARGO_BIN_EXE_ferrowal")]).args(args))
+}
+
+/// Whoever opens a pipe waits for somebody to write to it, and whoever reads a device may do so for ever.
+#[test]
+fn what_is_no_regular_file_is_told_and_keeps_nobody_waiting() {
+    for (kind, name) in [
+        ("pipe", "a named pipe (FIFO)"),
+        ("directory", "a directory"),
+        ("socket", "a socket"),
+        ("device", "a device"),
+    ] {
+        let base = tempfile::tempdir().unwrap();
+        let (dir, copy) = (base.path().join("log"), base.path().join("copy"));
+        let (dir_name, copy_name) = (dir.to_str().unwrap(), copy.to_str().unwrap());
+        let written = write_log(&dir, Role::Driver, &mut Random(11));
+        let path = segment_file(&dir, Role::Driver, &written[0].0);
+        fs::remove_file(&path).unwrap();
+        match kind {
+            "pipe" => make_pipe(&path),
+            "directory" => fs::create_dir(&path).unwrap(),
+            "socket" => drop(UnixListener::bind(&path).unwrap()),
+            _ => symlink("/dev/zero", &path).unwrap(),
+        }
+        let told = format!("cannot open {}: it is {name}, and no regular file", path.display());
+        for args in
+            [&["verify", dir_name][..], &["inspect", "--deep", dir_name], &["salvage", dir_name, copy_name]]
+        {
+            let said = bounded(args);
+            let code = if args[0] == "salvage" { 0 } else { 1 };
+            assert!(
+                said.status.code() == Some(code) && text(&said).contains(&told),
+                "{kind}: {}",
+                text(&said)
+            );
+        }
+        assert_eq!(tool(&["verify", copy_name]).status.code(), Some(0), "{kind}");
+        let dumped = bounded(&["dump", dir_name]);
+        assert!(
+            dumped.status.code() == Some(2) && text(&dumped).contains(&told),
+            "{kind}: {}",
+            text(&dumped)
+        );
+    }
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_small_file_keeps_nobody_waiting() {
+    let base = tempfile::tempdir().unwrap();
+    for (file, command) in
+        [("ferrowal.id", "verify"), ("ferrowal.properties", "salvage"), ("receivers/removed", "salvage")]
+    {
+        let dir = base.path().join(file.replace('/', "-"));
+        write_log(&dir, Role::Receivers, &mut Random(2));
+        let path = dir.join(file);
+        drop(fs::remove_file(&path));
+        make_pipe(&path);
+        let (dir, copy) = (dir.to_str().unwrap(), base.path().join("copy"));
+        let mut args = vec![command, dir];
+        args.extend((command == "salvage").then_some(copy.to_str().unwrap()));
+        let said = bounded(&args);
+        let told = format!("cannot open {}: it is a named pipe (FIFO)", path.display());
+        assert!(said.status.code() == Some(2) && text(&said).contains(&told), "{}", text(&said));
+    }
+    // Nobody can hold such a lock.
+    let dir = base.path().join("lock");
+    write_log(&dir, Role::Driver, &mut Random(2));
+    fs::remove_file(dir.join("driver/LOCK")).unwrap();
+    make_pipe(&dir.join("driver/LOCK"));
+    let said = bounded(&["verify", dir.to_str().unwrap()]);
+    assert_eq!(said.status.code(), Some(0), "{}", text(&said));
+}
+
+fn make_pipe(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
 /// As `ferrowal verify … | head -3` does, with `pipefail`.

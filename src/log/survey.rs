@@ -119,7 +119,10 @@ fn tell(analysis: &mut Analysis, unread: Vec<Unread>) {
         let mut known = analysis.segments.iter().filter(|s| s.header_checks);
         let writer = known.clone().find(|s| s.listed.id >= segment).or(known.next_back());
         let writer = writer.map_or_else(Uuid::nil, |s| s.place.writer);
-        let detail = format!("{} bytes cannot be read: {why}", end.saturating_sub(offset));
+        let detail = match end.saturating_sub(offset) {
+            0 => why,
+            bytes => format!("{bytes} bytes cannot be read: {why}"),
+        };
         // What else is said of this place follows from that.
         analysis.findings.retain(|f| f.segment != segment || f.offset != offset);
         analysis.findings.push(Finding { writer, segment, offset, corrupt: true, detail });

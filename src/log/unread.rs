@@ -13,7 +13,7 @@ use std::{
 use rustix::io::Errno;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, NotAFile, Result},
     format::BLOCK,
     storage::{SegmentRead, Storage, View},
 };
@@ -99,6 +99,10 @@ fn cause(error: Error) -> Result<Arc<io::Error>> {
     match &error {
         Error::Io { source, .. } if Errno::from_io_error(source).is_some_and(|e| CAUSES.contains(&e)) => {
             Ok(Arc::clone(source))
+        }
+        // It is to be moved away, so its name is told.
+        Error::Io { source, .. } if NotAFile::is_cause(source) => {
+            Ok(Arc::new(io::Error::other(error.to_string())))
         }
         _ => Err(error),
     }

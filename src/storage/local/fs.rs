@@ -10,12 +10,12 @@ use std::{
 };
 
 use rustix::{
-    fs::{Advice, AtFlags, CWD, FallocateFlags, RenameFlags, StatxFlags},
+    fs::{Advice, AtFlags, CWD, FallocateFlags, FileType, RenameFlags, StatxFlags},
     io::Errno,
 };
 
 use super::direct;
-use crate::error::{Error, Result};
+use crate::error::{Error, NotAFile, Result};
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
@@ -33,12 +33,44 @@ pub(super) fn create_new(path: &Path) -> Result<File> {
         .map_err(|e| Error::io("create", path.display(), e))
 }
 
+/// Does not wait for whoever is at the other end of a pipe. A regular file is read as without `O_NONBLOCK`.
 pub(super) fn open_read(path: &Path) -> Result<File> {
-    File::open(path).map_err(|e| Error::io("open", path.display(), e))
+    open_regular(path, OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK))
 }
 
 pub(super) fn open_write(path: &Path) -> Result<File> {
-    OpenOptions::new().read(true).write(true).open(path).map_err(|e| Error::io("open", path.display(), e))
+    open_regular(path, OpenOptions::new().read(true).write(true))
+}
+
+/// Opens what must be a regular file. Whoever does not write must ask for `O_NONBLOCK`.
+pub(super) fn open_regular(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    let failed = |e| Error::io("open", path.display(), e);
+    let opened = match options.open(path) {
+        // A file server's lease, which its holder is asked to give back: only regular files have one.
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => options.custom_flags(0).open(path),
+        // A socket, or a directory that was to be written: what it is says more.
+        Err(e) => {
+            let odd = fs::metadata(path).ok().filter(|m| !m.is_file());
+            Err(odd.map_or(e, |m| NotAFile::error(m.mode())))
+        }
+        opened => opened,
+    };
+    let file = opened.map_err(failed)?;
+    let mode = mode(&file).map_err(failed)?;
+    if FileType::from_raw_mode(mode) == FileType::RegularFile {
+        Ok(file)
+    } else {
+        Err(failed(NotAFile::error(mode)))
+    }
+}
+
+/// Kind and permissions of a file. For the same reason as [`links`] no times are asked for.
+fn mode(file: &File) -> io::Result<u32> {
+    match rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE) {
+        Ok(found) => Ok(found.stx_mode.into()),
+        Err(Errno::NOSYS | Errno::PERM) => file.metadata().map(|m| m.mode()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Makes one directory, private to its owner, and makes its name durable. Fine if it exists: whoever made it may have
@@ -274,10 +306,10 @@ pub(super) fn replace_by_head(path: &Path, file: &File, length: u64, tail: &[u8]
 /// The bytes of a small file; `None` if it is not there.
 pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
     const LIMIT: u64 = 1 << 20;
-    let file = match File::open(path) {
+    let file = match open_read(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("open", path.display(), e)),
+        Err(e) if e.is_not_found() => return Ok(None),
+        Err(e) => return Err(e),
     };
     let mut bytes = Vec::new();
     let read =

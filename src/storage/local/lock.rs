@@ -41,12 +41,12 @@ pub(super) fn take(dir: &Path, wait: Duration) -> Result<Option<FileClaim>> {
     let path = dir.join(LOCK);
     let began = Instant::now();
     loop {
-        let opened =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = match opened {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = match fs::open_regular(&path, &mut options) {
             Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("open", path.display(), e)),
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) => return Err(e),
         };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // The name may have been removed, or given to another file, between the open and the lock.
