@@ -569,6 +569,54 @@ fn make_pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
+fn log_id(dir: &Path) -> String {
+    fs::read_to_string(dir.join("ferrowal.id")).unwrap().trim().to_owned()
+}
+
+#[test]
+fn segments_of_another_log_are_told_as_what_they_are_and_not_as_saved() {
+    let base = tempfile::tempdir().unwrap();
+    let (dir, copy, again) = (base.path().join("log"), base.path().join("copy"), base.path().join("again"));
+    let (dir_name, copy_name) = (dir.to_str().unwrap(), copy.to_str().unwrap());
+    let written = write_log(&dir, Role::Driver, &mut Random(13));
+    let (theirs, ours) = (log_id(&dir), "11111111-2222-4333-8444-555555555555");
+    fs::write(dir.join("ferrowal.id"), format!("{ours}\n")).unwrap();
+    let told = format!("the segment is of log {theirs}, and ferrowal.id says {ours}");
+    for command in ["verify", "inspect"] {
+        let said = tool(&[command, dir_name]);
+        assert!(said.status.code() == Some(1) && text(&said).contains(&told), "{}", text(&said));
+    }
+    let said = tool(&["salvage", dir_name, copy_name]);
+    let why = format!(
+        "segments of log {theirs}, and ferrowal.id says {ours}: nothing of them is in the copy. If they are this log's, write {theirs} into {dir_name}/ferrowal.id and salvage it again; otherwise move them to the directory of their log"
+    );
+    assert!(said.status.code() == Some(1) && text(&said).contains(&why), "{}", text(&said));
+    assert!(!text(&said).contains("is whole"), "{}", text(&said));
+    let value = json(&tool(&["salvage", "--json", dir_name, base.path().join("json").to_str().unwrap()]));
+    assert_eq!((&value["whole"], &value["foreign"][&theirs]), (&false.into(), &2.into()), "{value}");
+    // As it says.
+    fs::write(dir.join("ferrowal.id"), format!("{theirs}\n")).unwrap();
+    let said = tool(&["salvage", dir_name, again.to_str().unwrap()]);
+    assert!(said.status.code() == Some(0) && text(&said).contains("is whole"), "{}", text(&said));
+    let log = Log::open(options(&again, Role::Driver)).unwrap();
+    assert_eq!(log.scan().unwrap().count(), written.len());
+    log.close().unwrap();
+    // One of them alone, among this log's own.
+    let (other, mixed) = (base.path().join("other"), base.path().join("mixed"));
+    let theirs = write_log(&other, Role::Driver, &mut Random(17));
+    let last = written.last().unwrap().0;
+    fs::copy(
+        segment_file(&other, Role::Driver, &theirs[0].0),
+        segment_file(&dir, Role::Driver, &RecordHandle { segment: last.segment + 1, ..last }),
+    )
+    .unwrap();
+    let said = tool(&["salvage", dir_name, mixed.to_str().unwrap()]);
+    let why = format!("1 segments of log {}, and ferrowal.id says {}", log_id(&other), log_id(&dir));
+    assert!(said.status.code() == Some(1) && text(&said).contains(&why), "{}", text(&said));
+    let saved = json(&tool(&["verify", "--json", mixed.to_str().unwrap()]));
+    assert_eq!(saved["writers"][0]["records"], written.len(), "{saved}");
+}
+
 /// As `ferrowal verify … | head -3` does, with `pipefail`.
 #[test]
 fn a_reader_that_goes_does_not_hide_the_verdict() {

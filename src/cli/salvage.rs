@@ -1,9 +1,10 @@
 //! `ferrowal salvage`.
 
-use std::{io::Write, path::PathBuf};
+use std::{collections::BTreeMap, io::Write, path::PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{
     DAMAGED, Failure, Target, WELL, bytes, count,
@@ -79,7 +80,13 @@ impl Salvage {
         let copied = storage::home(&Options::new(Location::from(copy.clone()), Role::Receivers))?;
         let check =
             survey(copied.as_ref(), |_| true, Look::Everything, &KeyRing::default(), &|storage| storage)?;
-        let whole = verdict(&check) == WELL && done.unfilled == 0;
+        let lacks = verdict(&check) != WELL || done.unfilled > 0;
+        // Where the uuid is the wrong one, all of them: a copy of nothing is whole, and nothing is saved.
+        let mut foreign: BTreeMap<Uuid, u64> = BTreeMap::new();
+        for log in survey_of.parts.iter().flat_map(|p| &p.analysis.segments).filter_map(|s| s.foreign) {
+            *foreign.entry(log).or_default() += 1;
+        }
+        let whole = !lacks && foreign.is_empty();
         if self.json {
             let mut value = as_json(&check);
             value["copy"] = json!(copy);
@@ -88,6 +95,7 @@ impl Salvage {
             value["remadeSegments"] = json!(done.remade);
             value["unfilledGroups"] = json!(done.unfilled);
             value["refusedRecords"] = json!(done.refused);
+            value["foreign"] = json!(foreign);
             value["whole"] = json!(whole);
             writeln!(out, "{value:#}")?;
         } else {
@@ -109,12 +117,20 @@ impl Salvage {
             if done.refused > 0 {
                 writeln!(out, "left out: {} records that no key authenticates", count(done.refused))?;
             }
-            let text = if whole {
-                "the copy was checked and is whole: it opens under every recovery policy"
-            } else {
-                "the copy still lacks groups: open it with spark.ferrowal.recovery=salvage"
-            };
-            writeln!(out, "{text}")?;
+            for (log, segments) in &foreign {
+                writeln!(
+                    out,
+                    "{} segments of log {log}, and ferrowal.id says {}: nothing of them is in the copy. If they are this log's, write {log} into {}/ferrowal.id and salvage it again; otherwise move them to the directory of their log",
+                    count(*segments),
+                    survey_of.log,
+                    home.place().trim_end_matches('/'),
+                )?;
+            }
+            if lacks {
+                writeln!(out, "the copy still lacks groups: open it with spark.ferrowal.recovery=salvage")?;
+            } else if whole {
+                writeln!(out, "the copy was checked and is whole: it opens under every recovery policy")?;
+            }
         }
         Ok(if whole { WELL } else { DAMAGED })
     }

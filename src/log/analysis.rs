@@ -52,6 +52,8 @@ pub(crate) struct SegmentState {
     pub(crate) void_from: u64,
     /// Whether the header checked; otherwise its neighbours' or its directory's identity fitted what lies in it.
     pub(crate) header_checks: bool,
+    /// The log that its header names, where that checks and is another.
+    pub(crate) foreign: Option<Uuid>,
     /// Whether the file was a segment before: then bytes that do not check may be stale.
     pub(crate) recycled: bool,
     /// How its frames may be kept, as far as its header says.
@@ -483,6 +485,7 @@ fn segment(
         past: if header_checks { header.past } else { Past::UNKNOWN },
         void_from: u64::MAX,
         header_checks,
+        foreign: None,
         recycled: header.recycled != 0,
         coding: header.coding,
     })
@@ -502,6 +505,8 @@ fn guessed(
     // counts only as far as a neighbour says the same.
     let mut block = vec![0; BLOCK as usize];
     let n = reader.read(0, &mut block)?;
+    let foreign = decode_header(&block[..n]).ok().map(|h| h.place().log).filter(|log| *log != scope.log);
+    let told = |state| SegmentState { foreign, ..state };
     let own = damaged_header(&block[..n]).map(|own| {
         let near = others.iter().find(|o| o.generation == own.generation).or(others.first());
         let (generation, epoch) = near.map_or((1, 0), |o| (o.generation, o.epoch));
@@ -516,11 +521,11 @@ fn guessed(
         tried.push(writer);
         let state = without_header(listed, Some(other), reader, scope)?;
         if !matches!(state.content, Content::Unreadable) {
-            return Ok(state);
+            return Ok(told(state));
         }
         nearest.get_or_insert(state);
     }
-    nearest.map_or_else(|| without_header(listed, None, reader, scope), Ok)
+    nearest.map_or_else(|| without_header(listed, None, reader, scope), Ok).map(told)
 }
 
 /// A segment whose header is damaged still has frames that check, if the identity can be had elsewhere.
@@ -639,7 +644,14 @@ impl Analysis {
         let mut last = (0, 0);
         for segment in self.segments.iter().filter(current) {
             let id = segment.listed.id;
-            if !segment.header_checks {
+            if let Some(log) = segment.foreign {
+                // What is in it may be whole, and read once the right uuid is there again.
+                let detail = format!(
+                    "the segment is of log {log}, and ferrowal.id says {}: if it is this log's, write {log} into ferrowal.id, otherwise move it to the directory of its log",
+                    scope.log
+                );
+                findings.push(self.finding(id, 0, true, detail));
+            } else if !segment.header_checks {
                 findings.push(self.finding(id, 0, true, "the segment's header does not check".into()));
             }
             if let Content::Sealed(f) = &segment.content {

@@ -267,6 +267,7 @@ impl Part {
     pub(crate) fn state(&self, segment: &SegmentState) -> &'static str {
         let newest = self.analysis.segments.last().is_some_and(|s| s.listed.id == segment.listed.id);
         match &segment.content {
+            _ if segment.foreign.is_some() => "of another log",
             _ if !segment.header_checks => "damaged header",
             Content::Sealed(_) | Content::Walked { sealed: true, .. } => "sealed",
             Content::Unreadable => "unreadable",
