@@ -14,7 +14,10 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -567,6 +570,52 @@ fn a_pipe_in_the_place_of_a_small_file_keeps_nobody_waiting() {
 fn make_pipe(path: &Path) {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+/// What was in a newest segment that is gone, nobody knows: only that a footer before it names some of its groups.
+#[test]
+fn of_a_lost_newest_segment_nobody_says_how_much_was_in_it() {
+    for _ in 0..200 {
+        let base = tempfile::tempdir().unwrap();
+        let dir = base.path().join("log");
+        let mut rolling = options(&dir, Role::Receivers);
+        rolling.rolling_interval = Duration::from_millis(100);
+        let log = Log::open(rolling).unwrap();
+        let time = AtomicI64::new(0);
+        let newest = Mutex::new(None);
+        // Groups are acknowledged in a segment while the one before it is being sealed.
+        thread::scope(|s| {
+            for _ in 0..8 {
+                s.spawn(|| {
+                    for _ in 0..20 {
+                        let handle = log.append(&[1; 100], time.fetch_add(10, Ordering::Relaxed)).unwrap();
+                        let mut newest = newest.lock().unwrap();
+                        *newest = newest
+                            .take()
+                            .filter(|(segment, _)| *segment > handle.segment)
+                            .or(Some((handle.segment, handle)));
+                    }
+                });
+            }
+        });
+        log.close().unwrap();
+        let (mut segment, handle) = newest.into_inner().unwrap().unwrap();
+        while segment > 1 {
+            fs::remove_file(segment_file(&dir, Role::Receivers, &RecordHandle { segment, ..handle }))
+                .unwrap();
+            segment -= 1;
+            let verified = tool(&["verify", dir.to_str().unwrap()]);
+            if verified.status.code() == Some(1) {
+                let said = text(&verified);
+                assert!(
+                    said.contains(": at least group") && said.contains(" acknowledged, but not readable"),
+                    "{said}"
+                );
+                return;
+            }
+        }
+    }
+    panic!("no footer named a group of a later segment");
 }
 
 fn log_id(dir: &Path) -> String {

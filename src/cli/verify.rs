@@ -117,9 +117,12 @@ impl Verify {
                 "corrupt places: {corrupt}. `ferrowal salvage` copies what is good; spark.ferrowal.recovery=salvage lets the application go on without the damaged records."
             )?;
         } else if code == UNOPENED {
-            writeln!(out, "all that was acknowledged and could be checked is whole")?;
+            writeln!(
+                out,
+                "all that was acknowledged and could be checked is whole, as far as what is there can tell"
+            )?;
         } else {
-            writeln!(out, "all that was acknowledged is whole")?;
+            writeln!(out, "all that was acknowledged is whole, as far as what is there can tell")?;
         }
         Ok(code)
     }

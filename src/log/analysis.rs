@@ -683,10 +683,16 @@ impl Analysis {
             Content::Walked { footer: Some(f), .. } if f.base < f.next => Some(f.next.min(s.void_from)),
             _ => None,
         });
-        let named = named.max().unwrap_or(0).max(watermark);
+        let footers = named.max().unwrap_or(0);
+        let named = footers.max(watermark);
         if end.is_none() && named > expected && scope.limit.is_none_or(|l| l > expected) {
             let upto = scope.limit.map_or(named, |l| l.min(named));
-            findings.push(self.gap((last, u64::MAX), (expected, upto), watermark, &mut end));
+            let mut gap = self.gap((last, u64::MAX), (expected, upto), watermark, &mut end);
+            // A mark says that so many groups were durable when it was made, and nothing that is there says how many followed.
+            if gap.corrupt && watermark > footers && upto == named {
+                gap.detail.insert_str(0, "at least ");
+            }
+            findings.push(gap);
             expected = upto;
         }
         self.end = end.unwrap_or(expected);
