@@ -74,7 +74,7 @@ public final class Log implements AutoCloseable {
      * @throws NativeLoadException when the native library cannot be loaded
      */
     public static Log open(LogOptions options) {
-        Objects.requireNonNull(options, "options");
+        Objects.requireNonNull(options, "options must be LogOptions, not null");
         NativeLibrary.load();
         try {
             return new Log(options, Native.open(options.pairs()));
@@ -93,6 +93,8 @@ public final class Log implements AutoCloseable {
      * @throws IllegalArgumentException when the file is not a properties file
      */
     public static Map<String, String> overrides(String dir, Map<String, String> store) {
+        Objects.requireNonNull(dir, "dir must be a path or a URI, not null");
+        Objects.requireNonNull(store, "store must be a map, not null");
         NativeLibrary.load();
         byte[] bytes = Native.overrides(dir, LogOptions.pairsOf("", handedOn(dir, store)));
         Map<String, String> entries = new TreeMap<>();
@@ -162,6 +164,7 @@ public final class Log implements AutoCloseable {
      * @throws IllegalStateException when the log is closed
      */
     public RecordLocation append(ByteBuffer record, long time) {
+        Objects.requireNonNull(record, "record must be a ByteBuffer, not null");
         if (!options.writeAfterClose()) {
             open();
         }
@@ -202,6 +205,7 @@ public final class Log implements AutoCloseable {
      * @throws IllegalStateException when the log is closed
      */
     public ByteBuffer read(RecordLocation location) {
+        Objects.requireNonNull(location, "location must be what append returned, not null");
         open();
         long[] handle = HANDLE.get();
         location.to(handle);

@@ -110,8 +110,8 @@ public final class LogOptions {
     private boolean writeAfterClose;
 
     private LogOptions(String dir, Role role) {
-        this.dir = Objects.requireNonNull(dir, "dir");
-        this.role = Objects.requireNonNull(role, "role");
+        this.dir = Objects.requireNonNull(dir, "location must be a path or a URI, not null");
+        this.role = Objects.requireNonNull(role, "role must be DRIVER or RECEIVERS, not null");
         this.writeTimeout = Duration.ofSeconds(role == Role.DRIVER ? 3 : 20);
     }
 
@@ -153,6 +153,7 @@ public final class LogOptions {
      * @return the options
      */
     public static LogOptions in(Path dir, Role role) {
+        Objects.requireNonNull(dir, "dir must be the path of the application's directory, not null");
         return new LogOptions(dir.toString(), role);
     }
 
@@ -177,6 +178,11 @@ public final class LogOptions {
      * @return the options with them
      */
     public LogOptions store(Map<String, String> properties) {
+        Objects.requireNonNull(properties, "properties must be a map, not null");
+        properties.forEach((key, value) -> {
+            Objects.requireNonNull(key, "properties must have no null key");
+            Objects.requireNonNull(value, () -> "properties must have a value for " + key + ", not null");
+        });
         LogOptions copy = copy();
         copy.store = Collections.unmodifiableMap(new TreeMap<>(properties));
         return copy;
@@ -192,7 +198,7 @@ public final class LogOptions {
      */
     public LogOptions compression(Compression compression) {
         LogOptions copy = copy();
-        copy.compression = Objects.requireNonNull(compression, "compression");
+        copy.compression = Objects.requireNonNull(compression, "compression must be a Compression, not null");
         return copy;
     }
 
@@ -219,8 +225,8 @@ public final class LogOptions {
      */
     public LogOptions encryption(String key, String... older) {
         List<String> all = new ArrayList<>();
-        all.add(Objects.requireNonNull(key, "key"));
-        all.addAll(List.of(older));
+        all.add(Objects.requireNonNull(key, "key must say where the key is, and not be null"));
+        all.addAll(places("older", older));
         LogOptions copy = copy();
         copy.encrypts = true;
         copy.keys = List.copyOf(all);
@@ -236,8 +242,16 @@ public final class LogOptions {
     public LogOptions decryption(String... keys) {
         LogOptions copy = copy();
         copy.encrypts = false;
-        copy.keys = List.of(keys);
+        copy.keys = places("keys", keys);
         return copy;
+    }
+
+    private static List<String> places(String name, String[] keys) {
+        Objects.requireNonNull(keys, () -> name + " must be an array, not null");
+        for (String key : keys) {
+            Objects.requireNonNull(key, () -> name + " must say where each key is, and hold no null");
+        }
+        return List.of(keys);
     }
 
     /**
@@ -262,7 +276,7 @@ public final class LogOptions {
      */
     public LogOptions takeover(Takeover takeover) {
         LogOptions copy = copy();
-        copy.takeover = Objects.requireNonNull(takeover, "takeover");
+        copy.takeover = Objects.requireNonNull(takeover, "takeover must be a Takeover, not null");
         return copy;
     }
 
@@ -274,7 +288,7 @@ public final class LogOptions {
      */
     public LogOptions groupLinger(Duration time) {
         LogOptions copy = copy();
-        copy.groupLinger = Objects.requireNonNull(time, "time");
+        copy.groupLinger = Objects.requireNonNull(time, "time must be a Duration, not null");
         return copy;
     }
 
@@ -298,7 +312,7 @@ public final class LogOptions {
      */
     public LogOptions recovery(Recovery recovery) {
         LogOptions copy = copy();
-        copy.recovery = Objects.requireNonNull(recovery, "recovery");
+        copy.recovery = Objects.requireNonNull(recovery, "recovery must be a Recovery, not null");
         return copy;
     }
 
@@ -310,7 +324,7 @@ public final class LogOptions {
      */
     public LogOptions durability(Durability durability) {
         LogOptions copy = copy();
-        copy.durability = Objects.requireNonNull(durability, "durability");
+        copy.durability = Objects.requireNonNull(durability, "durability must be a Durability, not null");
         return copy;
     }
 
@@ -322,7 +336,7 @@ public final class LogOptions {
      */
     public LogOptions barrier(Barrier barrier) {
         LogOptions copy = copy();
-        copy.barrier = Objects.requireNonNull(barrier, "barrier");
+        copy.barrier = Objects.requireNonNull(barrier, "barrier must be a Barrier, not null");
         return copy;
     }
 
@@ -334,7 +348,7 @@ public final class LogOptions {
      */
     public LogOptions summary(Duration every) {
         LogOptions copy = copy();
-        copy.summary = Objects.requireNonNull(every, "every");
+        copy.summary = Objects.requireNonNull(every, "every must be a Duration, not null");
         return copy;
     }
 
@@ -382,7 +396,7 @@ public final class LogOptions {
      */
     public LogOptions rollingInterval(Duration recordTime) {
         LogOptions copy = copy();
-        copy.rollingInterval = Objects.requireNonNull(recordTime, "recordTime");
+        copy.rollingInterval = Objects.requireNonNull(recordTime, "recordTime must be a Duration, not null");
         return copy;
     }
 
@@ -394,7 +408,7 @@ public final class LogOptions {
      */
     public LogOptions writeTimeout(Duration bound) {
         LogOptions copy = copy();
-        copy.writeTimeout = Objects.requireNonNull(bound, "bound");
+        copy.writeTimeout = Objects.requireNonNull(bound, "bound must be a Duration, not null");
         return copy;
     }
 
@@ -406,7 +420,7 @@ public final class LogOptions {
      */
     public LogOptions cleanGrace(Duration recordTime) {
         LogOptions copy = copy();
-        copy.cleanGrace = Objects.requireNonNull(recordTime, "recordTime");
+        copy.cleanGrace = Objects.requireNonNull(recordTime, "recordTime must be a Duration, not null");
         return copy;
     }
 
@@ -418,7 +432,7 @@ public final class LogOptions {
      */
     public LogOptions lockWait(Duration bound) {
         LogOptions copy = copy();
-        copy.lockWait = Objects.requireNonNull(bound, "bound");
+        copy.lockWait = Objects.requireNonNull(bound, "bound must be a Duration, not null");
         return copy;
     }
 
@@ -455,7 +469,7 @@ public final class LogOptions {
      */
     public LogOptions linger(Duration time) {
         LogOptions copy = copy();
-        copy.linger = Objects.requireNonNull(time, "time");
+        copy.linger = Objects.requireNonNull(time, "time must be a Duration, not null");
         return copy;
     }
 
@@ -467,7 +481,7 @@ public final class LogOptions {
      */
     public LogOptions idleMark(Duration time) {
         LogOptions copy = copy();
-        copy.idleMark = Objects.requireNonNull(time, "time");
+        copy.idleMark = Objects.requireNonNull(time, "time must be a Duration, not null");
         return copy;
     }
 
@@ -536,6 +550,15 @@ public final class LogOptions {
         return pairs.toArray(new String[0]);
     }
 
+    /** What is too long for a number is as long as one can be: the native side refuses that like all that is too long. */
+    private static String millis(Duration time) {
+        try {
+            return Long.toString(time.toMillis());
+        } catch (ArithmeticException e) {
+            return Long.toString(time.isNegative() ? Long.MIN_VALUE : Long.MAX_VALUE);
+        }
+    }
+
     private String[] options() {
         return new String[] {
             "dir", dir,
@@ -546,20 +569,20 @@ public final class LogOptions {
             "segmentSize", Long.toString(segmentSize),
             "memory", Long.toString(memory),
             "maxFailures", Integer.toString(maxFailures),
-            "rollingInterval", Long.toString(rollingInterval.toMillis()),
-            "writeTimeout", Long.toString(writeTimeout.toMillis()),
-            "cleanGrace", Long.toString(cleanGrace.toMillis()),
-            "lockWait", Long.toString(lockWait.toMillis()),
-            "linger", Long.toString(linger.toMillis()),
-            "idleMark", Long.toString(idleMark.toMillis()),
+            "rollingInterval", millis(rollingInterval),
+            "writeTimeout", millis(writeTimeout),
+            "cleanGrace", millis(cleanGrace),
+            "lockWait", millis(lockWait),
+            "linger", millis(linger),
+            "idleMark", millis(idleMark),
             "takeover", takeover.name().toLowerCase(Locale.ROOT),
-            "groupLinger", Long.toString(groupLinger.toMillis()),
+            "groupLinger", millis(groupLinger),
             "mostPut", Long.toString(mostPut),
             "compression", compression.name().toLowerCase(Locale.ROOT),
             "zstdLevel", Integer.toString(zstdLevel),
             "encrypts", Boolean.toString(encrypts),
             "encryptionRequired", Boolean.toString(encryptionRequired),
-            "summary", Long.toString(summary.toMillis()),
+            "summary", millis(summary),
             "spin", Boolean.toString(spin),
             "allowNetworkLock", Boolean.toString(allowNetworkLock)
         };

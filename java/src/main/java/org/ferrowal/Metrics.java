@@ -75,7 +75,7 @@ public final class Metrics {
      * @throws NativeLoadException when the native library cannot be loaded
      */
     public static long[] values(LogOptions.Role role) {
-        Objects.requireNonNull(role, "role");
+        Objects.requireNonNull(role, "role must be DRIVER or RECEIVERS, not null");
         long[] values = new long[all().size()];
         Native.metrics(role.ordinal(), values);
         return values;

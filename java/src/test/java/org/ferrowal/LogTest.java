@@ -14,7 +14,9 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.Map;
 import java.util.NoSuchElementException;
 import java.util.Random;
 import java.util.concurrent.Callable;
@@ -23,6 +25,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
 
 class LogTest {
@@ -212,6 +215,58 @@ class LogTest {
         assertThrows(IllegalArgumentException.class, () -> Log.open(options().linger(Duration.ofMillis(-1))));
         assertThrows(IllegalArgumentException.class,
             () -> Log.open(LogOptions.in(Path.of("relative"), LogOptions.Role.DRIVER)));
+    }
+
+    /** Also one that has more milliseconds than a number can say. */
+    @Test
+    void aTimeThatIsTooLongIsRefusedByTheNameOfItsOption() {
+        Duration longest = Duration.ofSeconds(Long.MAX_VALUE);
+        Map<String, LogOptions> tooLong = Map.of(
+            "the write timeout must be a year at most", options().writeTimeout(longest),
+            "the rolling interval must be a year at most", options().rollingInterval(longest),
+            "the wait for the lock must be a year at most", options().lockWait(longest),
+            "the time to linger must be a year at most", options().linger(longest),
+            "the silence before a mark must be a year at most", options().idleMark(longest),
+            "the time from summary to summary must be a year at most", options().summary(longest),
+            "a group may linger for a second at most", options().groupLinger(longest));
+        tooLong.forEach((message, options) -> {
+            String said = assertThrows(IllegalArgumentException.class, () -> Log.open(options)).getMessage();
+            assertTrue(said.startsWith(message), said);
+            assertTrue(options.toString().contains("=" + Long.MAX_VALUE), options::toString);
+        });
+        String negative = assertThrows(IllegalArgumentException.class,
+            () -> Log.open(options().writeTimeout(longest.negated()))).getMessage();
+        assertTrue(negative.startsWith("the option writeTimeout must be a number from 0 on"), negative);
+        // A grace has no bound: nothing is ever cleaned.
+        Log.open(options().cleanGrace(longest)).close();
+    }
+
+    @Test
+    void aNullIsRefusedByTheNameOfItsArgument() {
+        LogOptions options = options();
+        assertNull("dir must be the path of the application's directory, not null",
+            () -> LogOptions.in(null, LogOptions.Role.DRIVER));
+        assertNull("location must be a path or a URI, not null", () -> LogOptions.at(null, LogOptions.Role.DRIVER));
+        assertNull("role must be DRIVER or RECEIVERS, not null", () -> LogOptions.in(temp, null));
+        assertNull("properties must be a map, not null", () -> options.store(null));
+        assertNull("properties must have a value for fs.key, not null",
+            () -> options.store(Collections.singletonMap("fs.key", null)));
+        assertNull("key must say where the key is, and not be null", () -> options.encryption(null));
+        assertNull("older must say where each key is, and hold no null", () -> options.encryption("env:A", (String) null));
+        assertNull("keys must be an array, not null", () -> options.decryption((String[]) null));
+        assertNull("bound must be a Duration, not null", () -> options.writeTimeout(null));
+        assertNull("recovery must be a Recovery, not null", () -> options.recovery(null));
+        assertNull("options must be LogOptions, not null", () -> Log.open(null));
+        assertNull("dir must be a path or a URI, not null", () -> Log.overrides(null, Map.of()));
+        assertNull("store must be a map, not null", () -> Log.overrides(temp.toString(), null));
+        try (Log log = Log.open(options)) {
+            assertNull("record must be a ByteBuffer, not null", () -> log.append(null, 1));
+            assertNull("location must be what append returned, not null", () -> log.read(null));
+        }
+    }
+
+    private static void assertNull(String message, Executable call) {
+        assertEquals(message, assertThrows(NullPointerException.class, call).getMessage());
     }
 
     @Test
