@@ -14,10 +14,11 @@ import java.util.NoSuchElementException;
 public final class Records implements Iterator<ByteBuffer>, AutoCloseable {
     private static final int UNKNOWN = -2;
     private static final int END = -1;
+    private static final int CLOSED = -3;
 
     private final long id;
     private final Cleaner.Cleanable cleanable;
-    /** Length of the next record, or {@link #UNKNOWN}, or {@link #END}. */
+    /** Length of the next record, or {@link #UNKNOWN}, {@link #END} or {@link #CLOSED}. */
     private int next = UNKNOWN;
 
     Records(long id, Cleaner cleaner) {
@@ -27,26 +28,37 @@ public final class Records implements Iterator<ByteBuffer>, AutoCloseable {
 
     /**
      * Whether there is another record. Reads from storage, and throws what {@link Log#read} throws; damage is met here.
+     * Behind the last record, and after a failure, it stays false.
+     *
+     * @throws IllegalStateException when this was closed before its end was reached, so that nobody takes it for the end
      */
     @Override
     public boolean hasNext() {
+        if (next == CLOSED) {
+            throw new IllegalStateException("the records were closed before their end was reached: scan the log again");
+        }
         if (next == UNKNOWN) {
             try {
                 next = Native.scanNext(id);
             } catch (RuntimeException e) {
-                close();
+                end();
                 throw e;
             } finally {
                 Reference.reachabilityFence(this);
             }
             if (next == END) {
-                close();
+                end();
             }
         }
         return next != END;
     }
 
-    /** The next record. */
+    /**
+     * The next record.
+     *
+     * @throws NoSuchElementException when there are no more
+     * @throws IllegalStateException when this was closed before its end was reached
+     */
     @Override
     public ByteBuffer next() {
         if (!hasNext()) {
@@ -69,6 +81,12 @@ public final class Records implements Iterator<ByteBuffer>, AutoCloseable {
     /** Lets go of everything; the records that were returned stay as they are. Again is no error. */
     @Override
     public void close() {
+        int was = next;
+        end();
+        next = was == END ? END : CLOSED;
+    }
+
+    private void end() {
         next = END;
         cleanable.clean();
         NativeLog.drain();

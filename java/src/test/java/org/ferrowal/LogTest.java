@@ -148,6 +148,29 @@ class LogTest {
         }
     }
 
+    /** A scan that was cut short must not look like one that came to its end. */
+    @Test
+    void recordsThatWereClosedAreNoEnd() {
+        try (Log log = Log.open(options())) {
+            log.append(ByteBuffer.allocate(10), 1);
+            log.append(ByteBuffer.allocate(20), 1);
+            Records records = log.scan();
+            assertEquals(10, records.next().remaining());
+            assertTrue(records.hasNext());
+            records.close();
+            records.close();
+            String message = "the records were closed before their end was reached: scan the log again";
+            assertEquals(message, assertThrows(IllegalStateException.class, records::hasNext).getMessage());
+            assertEquals(message, assertThrows(IllegalStateException.class, records::next).getMessage());
+            // Whoever came to the end, as Spark does, and closes then, is told the same as before.
+            Records all = log.scan();
+            all.forEachRemaining(record -> assertTrue(record.hasRemaining()));
+            all.close();
+            assertFalse(all.hasNext());
+            assertThrows(NoSuchElementException.class, all::next);
+        }
+    }
+
     @Test
     void everythingButCloseIsRefusedAfterClose() {
         Log log = Log.open(options());
