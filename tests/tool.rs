@@ -744,6 +744,38 @@ const TWO_KEYS: [&str; 2] = [
 
 /// The tool with these keys in its environment.
 #[cfg(all(feature = "compression", feature = "encryption"))]
+/// In every form that the help names.
+#[test]
+#[cfg(feature = "encryption")]
+fn a_key_file_holds_digits_or_bytes() {
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("log");
+    let file = base.path().join("key");
+    let named = format!("file:{}", file.display());
+    let bytes: Vec<u8> = (0..32).map(|i| 0x9a + i).collect();
+    let digits: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let mut encrypted = options(&dir, Role::Driver);
+    encrypted.keys = ferrowal::KeyRing::read([format!("hex:{digits}")]).unwrap();
+    let log = Log::open(encrypted).unwrap();
+    log.append(b"a secret", 1).unwrap();
+    log.close().unwrap();
+    let help = text(&tool(&["verify", "--help"])).split_whitespace().collect::<Vec<_>>().join(" ");
+    let said =
+        "64 hex digits (large or small, white space around them does not count), or the key's 32 bytes";
+    assert!(help.contains(said), "{help}");
+    for held in
+        [digits.clone().into_bytes(), format!(" {}\n", digits.to_uppercase()).into_bytes(), bytes.clone()]
+    {
+        fs::write(&file, &held).unwrap();
+        let shown = tool(&["dump", dir.to_str().unwrap(), "--key-file", file.to_str().unwrap()]);
+        assert!(shown.status.code() == Some(0) && text(&shown).contains("a secret"), "{}", text(&shown));
+    }
+    // 32 letters are half of a key's digits, or a password.
+    fs::write(&file, &digits[..32]).unwrap();
+    let error = ferrowal::KeyRing::read([named]).unwrap_err().to_string();
+    assert!(error.contains("must hold a key: 64 hex digits") && error.ends_with("or 32 bytes"), "{error}");
+}
+
 fn tool_with(keys: &str, args: &[&str]) -> Output {
     output(ferrowal(args).env("FERROWAL_KEYS", keys))
 }

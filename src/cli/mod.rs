@@ -98,8 +98,9 @@ struct Target {
     /// Only the receiver writer whose uuid begins so.
     #[arg(long, value_name = "UUID")]
     writer: Option<String>,
-    /// A file with a key (64 hex digits) that records are encrypted with; again for each key. Keys are also taken from the
-    /// environment variable FERROWAL_KEYS: hex digits, separated by commas.
+    /// A file with a key that records are encrypted with: 64 hex digits (large or small, white space around them does not
+    /// count), or the key's 32 bytes; again for each key. Keys are also taken from the environment variable FERROWAL_KEYS:
+    /// hex digits, separated by commas.
     #[arg(long = "key-file", value_name = "FILE")]
     key_files: Vec<PathBuf>,
     /// Takes no record for true that none of the keys authenticates: dump and tail refuse it, verify counts it as damage, and

@@ -81,7 +81,8 @@ pub struct KeyRing {
 
 impl KeyRing {
     /// Reads keys from where `sources` say:
-    /// * `file:/path`: a file that holds 64 hex digits (white space around them does not count), or 32 bytes;
+    /// * `file:/path`: a file that holds 64 hex digits (large or small, white space around them does not count), or 32 bytes,
+    ///   not all of them ASCII: those are text, and no key;
     /// * `env:NAME`: an environment variable that holds 64 hex digits;
     /// * `hex:…`: the 64 hex digits themselves, for programs that have them from elsewhere.
     ///

@@ -215,9 +215,10 @@ public final class LogOptions {
     }
 
     /**
-     * Encrypts records with AES-256-GCM. A key is named by where it is: {@code file:/path} (a file of 64 hex digits, or of 32
-     * bytes), {@code env:NAME} (an environment variable of 64 hex digits), or {@code hex:} and the digits themselves. The
-     * last form is for programs that have the key from elsewhere; it is never logged.
+     * Encrypts records with AES-256-GCM. A key is named by where it is: {@code file:/path} (a file of 64 hex digits, white
+     * space around them does not count, or of 32 bytes, not all of them ASCII), {@code env:NAME} (an environment variable of
+     * 64 hex digits), or {@code hex:} and the digits themselves. The last form is for programs that have the key from
+     * elsewhere; it is never logged.
      *
      * @param key the key for new records
      * @param older keys of records that are there already, to read them
