@@ -52,7 +52,10 @@ public final class DriverWriteAheadLog extends WriteAheadLog {
         return log.readAll();
     }
 
-    /** Drops what is older than the threshold, less {@code spark.ferrowal.clean.grace}. */
+    /**
+     * Drops what is older than the threshold, less {@code spark.ferrowal.clean.grace}, and than that of three distinct cleans
+     * ago. See {@link org.ferrowal.Log#clean}.
+     */
     @Override
     public void clean(long threshTime, boolean waitForCompletion) {
         log.clean(threshTime, waitForCompletion);
