@@ -52,7 +52,7 @@ use crate::{
     error::{Error, Result},
     handle::RecordHandle,
     location::{Location, StoreProperties},
-    options::Options,
+    options::{Durability, Options},
     report::RecoveryReport,
     storage,
 };
@@ -120,6 +120,12 @@ impl Log {
     /// [`Error::Config`](crate::Error::Config) for options that make no sense.
     pub fn open(options: Options) -> Result<Log> {
         options.validate()?;
+        if cfg!(feature = "stubbed-storage") && options.durability == Durability::Os {
+            log::warn!(
+                "{}: built to be measured, with its storage stubbed out: nothing that is written is kept",
+                options.dir
+            );
+        }
         Ok(Log {
             shared: shared::acquire(options)?,
             closed: AtomicBool::new(false),

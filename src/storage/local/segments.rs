@@ -272,7 +272,7 @@ impl Storage for LocalStorage {
         // Zeros on the device, or an older segment's bytes, would have to be read back for every page that a group fills in
         // part. Without barriers those in the page cache are enough. What of them is not written over before a sync goes to
         // the device, as every zero does where there are barriers.
-        let stubbed = cfg!(feature = "stubbed-storage");
+        let stubbed = cfg!(feature = "stubbed-storage") && !self.durable;
         let mut fill = how == Preallocate::Zeroed && !self.durable && !urgent && !stubbed;
         let how = if self.durable { how } else { Preallocate::Reserved };
         // What an earlier attempt left, under our lock, is nobody's.
@@ -330,7 +330,7 @@ impl Storage for LocalStorage {
             named = true;
             fs::rename_new(&temp, &path)?;
             self.made.fetch_add(1, Ordering::Relaxed);
-            Ok(LocalSegment { file, path: path.clone(), size })
+            Ok(LocalSegment { file, path: path.clone(), size, stubbed })
         });
         match finished {
             Ok(segment) => Ok(Box::new(segment)),
@@ -461,6 +461,8 @@ struct LocalSegment {
     file: SyncedFile,
     path: PathBuf,
     size: u64,
+    /// Whether what is written without a barrier goes nowhere (the feature `stubbed-storage`).
+    stubbed: bool,
 }
 
 impl SegmentWrite for LocalSegment {
@@ -469,7 +471,7 @@ impl SegmentWrite for LocalSegment {
     }
 
     fn write(&self, offset: u64, bytes: &mut [IoSlice<'_>], barrier: Barrier) -> Result<()> {
-        if cfg!(feature = "stubbed-storage") && barrier == Barrier::No {
+        if self.stubbed && barrier == Barrier::No {
             return Ok(());
         }
         self.file.write(&self.path, offset, bytes, barrier)?;

@@ -40,7 +40,8 @@ final class JniBench implements Callable<Integer> {
     private double seconds;
     @Option(names = "--memory", defaultValue = "/dev/shm", description = "A directory in memory (default ${DEFAULT-VALUE}).")
     private Path memory;
-    @Option(names = "--log", defaultValue = "ferrowal-os", description = "The row (default ${DEFAULT-VALUE}).")
+    @Option(names = "--log", defaultValue = "ferrowal-os", description = "The row; only the default is also measured with its storage "
+        + "stubbed out (default ${DEFAULT-VALUE}).")
     private String log;
     @Mixin
     private Workspace space;
@@ -69,7 +70,9 @@ final class JniBench implements Callable<Integer> {
             System.out.println("| | storage | µs | bytes allocated |");
             System.out.println("|---|---|---|---|");
             Verdicts verdicts = new Verdicts();
-            measure(directory, true, List.of("-Dferrowal.native.path=" + library.toAbsolutePath()), verdicts);
+            if (log.equals(Contenders.RUST_STUBBED.id())) {
+                measure(directory, true, List.of("-Dferrowal.native.path=" + library.toAbsolutePath()), verdicts);
+            }
             measure(directory, false, List.of(), verdicts);
             verdicts.print(System.out);
         } finally {

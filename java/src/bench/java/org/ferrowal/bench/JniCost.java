@@ -26,7 +26,8 @@ import org.openjdk.jmh.annotations.TearDown;
 /**
  * JMH's benchmarks of a write, from Java through JNI into memory: the log lies on a tmpfs and does not sync
  * ({@code durability=os}). The log's own work and the kernel's copy are in the figure; {@link #bareWrite} is the kernel's
- * copy alone. With a library whose storage is stubbed out, which {@link JniBench} runs too, the kernel has no part in it. Public, and with a public state, since JMH writes its own code around it.
+ * copy alone. With a library whose storage is stubbed out, which {@link JniBench} runs too, the kernel has no part in a write;
+ * other threads still make and remove files. Public, and with a public state, since JMH writes its own code around it.
  */
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
@@ -65,7 +66,8 @@ public class JniCost {
         array = Payload.of(SIZE, 0);
         direct = ByteBuffer.allocateDirect(SIZE).put(array).flip();
         file = FileChannel.open(directory.resolve("bare"), StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
-        handle = log.write(ByteBuffer.wrap(array), Long.MAX_VALUE / 2);
+        // The oldest: one that is kept would keep all that follow.
+        handle = log.write(ByteBuffer.wrap(array), 0);
     }
 
     /** Closes and deletes it. */

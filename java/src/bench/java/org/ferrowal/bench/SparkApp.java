@@ -118,7 +118,8 @@ public final class SparkApp {
             long due = System.nanoTime();
             while (!isStopped()) {
                 if (rate > 0) {
-                    due += TimeUnit.SECONDS.toNanos(block) / rate;
+                    // What it falls behind by it makes up for, but no more than a second's.
+                    due = Math.max(due, System.nanoTime() - TimeUnit.SECONDS.toNanos(1)) + TimeUnit.SECONDS.toNanos(block) / rate;
                     for (long left = due - System.nanoTime(); left > 0 && !isStopped(); left = due - System.nanoTime()) {
                         LockSupport.parkNanos(left);
                     }

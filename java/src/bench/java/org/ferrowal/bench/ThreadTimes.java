@@ -75,6 +75,9 @@ final class ThreadTimes {
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
+        if (times.threads.isEmpty()) {
+            throw new BenchException("this kernel does not count its threads' times (/proc/self/task/*/schedstat)");
+        }
         return times;
     }
 
