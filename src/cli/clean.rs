@@ -46,14 +46,19 @@ impl Clean {
         let mut cleaned = Ok(());
         for role in [Role::Driver, Role::Receivers] {
             let of_role = |p: &Part| (p.which == Which::Driver) == (role == Role::Driver);
-            if !self.dry_run && cleaned.is_ok() && survey.parts.iter().any(of_role) {
-                cleaned = self.clean(role);
+            // A driver's log that keeps all it has says why by its error; of receivers each says it for itself.
+            let any = found.iter().any(|(p, _, d)| of_role(p) && (role == Role::Driver || d.kept.is_none()));
+            if !self.dry_run && any {
+                // What is wrong with one of them is no matter of the other's.
+                cleaned = cleaned.and(self.clean(role));
             }
         }
         let mut parts = Vec::new();
         for (part, listed, doomed) in found {
             // What went is told as it is found, and not as it was planned.
-            let doomed = if self.dry_run { doomed } else { gone(home.as_ref(), part, &listed, doomed.kept)? };
+            let planned = doomed.segments.len();
+            let doomed =
+                if self.dry_run || doomed.kept.is_some() { doomed } else { gone(home.as_ref(), part, &listed)? };
             let Doomed { segments: ids, directory, kept } = doomed;
             let of = |l: &&Listed| ids.contains(&l.id);
             let size = listed.iter().filter(of).map(|l| l.length).sum();
@@ -80,6 +85,14 @@ impl Clean {
                 if let (Some(why), true) = (kept, ids.is_empty()) {
                     write!(out, ": {why}")?;
                 }
+                let later = planned.saturating_sub(ids.len());
+                if later > 0 && cleaned.is_ok() {
+                    let why = match part.storage.traits().fenced {
+                        true => "go later: a store's objects are kept for ten minutes",
+                        false => "are there still",
+                    };
+                    write!(out, "; {} more {why}", count(later as u64))?;
+                }
                 writeln!(out)?;
             }
         }
@@ -104,12 +117,7 @@ impl Clean {
 }
 
 /// What is there no more of what was `listed`.
-fn gone(
-    home: &dyn Home,
-    part: &Part,
-    listed: &[Listed],
-    kept: Option<&'static str>,
-) -> Result<Doomed, Failure> {
+fn gone(home: &dyn Home, part: &Part, listed: &[Listed]) -> Result<Doomed, Failure> {
     let now = part.storage.list()?;
     let still = |id: u64| now.iter().any(|l| l.id == id);
     let segments = listed.iter().map(|l| l.id).filter(|id| !still(*id)).collect();
@@ -117,5 +125,5 @@ fn gone(
         Which::Driver => false,
         Which::Receiver(uuid) => !home.writers()?.contains(&uuid),
     };
-    Ok(Doomed { segments, directory, kept })
+    Ok(Doomed { segments, directory, kept: None })
 }

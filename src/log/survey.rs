@@ -205,6 +205,8 @@ impl Part {
 
     fn doomed_of_driver(&self, listed: &[u64], threshold: i64) -> Vec<u64> {
         let analysis = &self.analysis;
+        // What was to be cleaned before stays so.
+        let threshold = threshold.max(analysis.threshold);
         let unused = recover::unused(self.storage.as_ref(), analysis);
         let rest: Vec<_> = analysis.segments.iter().filter(|s| !unused.contains(&s.listed.id)).collect();
         // An older generation's times may be of another clock, and count for nothing.

@@ -103,7 +103,17 @@ impl Traits {
 /// Whether a log that has no uuid has segments all the same. The first writer makes it before anything else: where there are
 /// segments it was deleted, and under a new one they would be foreign.
 pub(crate) fn has_segments(home: &dyn Home) -> Result<bool> {
-    Ok(!home.storage(Which::Driver).list()?.is_empty() || !home.writers()?.is_empty())
+    let has_any = |which| home.storage(which).list().map(|found| !found.is_empty());
+    if has_any(Which::Driver)? {
+        return Ok(true);
+    }
+    // What is left of a writer may be an empty directory, or a mark.
+    for writer in home.writers()? {
+        if has_any(Which::Receiver(writer))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// That a log has segments and no uuid.

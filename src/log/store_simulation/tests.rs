@@ -135,16 +135,18 @@ fn whatever_becomes_of_requests_nothing_acknowledged_is_lost() {
 /// A run that shows each bug. Where one no longer does, all are tried from the first on.
 const SHOWN_BY: &[(Bug, u64)] = &[
     (Bug::UnsureIsDone, 1),
-    (Bug::TheirsIsOurs, 3),
-    (Bug::TrustOldListing, 3),
-    (Bug::ReadBeforeFence, 6),
-    (Bug::FenceOverwrites, 19),
-    (Bug::DeleteYoung, 95),
-    (Bug::NoLookAfterPause, 502),
-    (Bug::IgnoreOwnMark, 76),
-    (Bug::OwnClock, 1),
-    (Bug::AgeWhenAnswered, 771),
+    (Bug::TheirsIsOurs, 5),
+    (Bug::TrustOldListing, 6),
+    (Bug::ReadBeforeFence, 5),
+    (Bug::FenceOverwrites, 14),
+    (Bug::DeleteYoung, 26),
+    (Bug::NoLookAfterPause, 181),
+    (Bug::IgnoreOwnMark, 248),
+    (Bug::OwnClock, 8),
 ];
+/// What takes a pause of ten minutes at one moment of a few seconds: none of the first 17,000 runs has it. It is found by a
+/// scenario that tries all moments (`marks.rs`).
+const BY_SCENARIO: &[Bug] = &[Bug::AgeWhenAnswered];
 
 /// With `FERROWAL_STORE_PLANTED=1` it tells after how many runs each is found, which takes minutes.
 #[test]
@@ -153,10 +155,11 @@ fn every_bug_planted_for_stores_is_found() {
     let counted = std::env::var_os("FERROWAL_STORE_PLANTED").is_some();
     let next = AtomicU64::new(0);
     let unseen = Mutex::new(Vec::new());
+    let bugs: Vec<Bug> = Bug::STORES.iter().copied().filter(|bug| !BY_SCENARIO.contains(bug)).collect();
     thread::scope(|s| {
         for _ in 0..thread::available_parallelism().map_or(1, |n| n.get()) {
             s.spawn(|| {
-                while let Some(bug) = Bug::STORES.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     let known = SHOWN_BY.iter().filter(|(b, _)| b == bug && !counted).map(|(_, seed)| *seed);
                     let failure = known
                         .chain(1..=MOST)

@@ -244,8 +244,8 @@ public final class Log implements AutoCloseable {
     /**
      * Drops records whose time is below the effective threshold: the lesser of the threshold less the grace
      * ({@link LogOptions#cleanGrace}) and the threshold of three distinct cleans ago. So a threshold takes effect only once
-     * three larger ones have followed it: the first three cleans of a log that was opened drop nothing more, also with
-     * {@code wait}. With a grace of zero the threshold takes effect exactly, and at once.
+     * three larger ones have followed it: the first three cleans after an opening drop what was to go before, which the log
+     * remembers, and no more, also with {@code wait}. With a grace of zero the threshold takes effect exactly, and at once.
      *
      * @param threshold in record time, milliseconds
      * @param wait whether to return only when that has happened; otherwise this returns at once
