@@ -57,8 +57,11 @@ impl Clean {
         for (part, listed, doomed) in found {
             // What went is told as it is found, and not as it was planned.
             let planned = doomed.segments.len();
-            let doomed =
-                if self.dry_run || doomed.kept.is_some() { doomed } else { gone(home.as_ref(), part, &listed)? };
+            let doomed = if self.dry_run || doomed.kept.is_some() {
+                doomed
+            } else {
+                gone(home.as_ref(), part, &listed)?
+            };
             let Doomed { segments: ids, directory, kept } = doomed;
             let of = |l: &&Listed| ids.contains(&l.id);
             let size = listed.iter().filter(of).map(|l| l.length).sum();
