@@ -960,6 +960,7 @@ fn a_header_made_anew_says_how_its_frames_are_kept() {
 }
 
 /// Whether nobody else can read a directory, nor anything in it.
+#[cfg(all(feature = "compression", feature = "encryption"))]
 fn for_the_owner_alone(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     let private = fs::metadata(path).unwrap().permissions().mode() & 0o077 == 0;
