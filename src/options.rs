@@ -11,7 +11,9 @@ use crate::{
 /// Whose records a log holds. The two never share a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// One writer at a time, taken over by a restart; `scan` gives its current generation.
+    /// One writer at a time, taken over by a restart; `scan` gives its current generation. Whoever means to go on with the log
+    /// scans it before the first append: an append to one that was not scanned is a fresh start, which sets the records before it
+    /// aside; they are never scanned again, and go with the first clean that takes effect, whatever their times.
     Driver,
     /// One writer per process; `scan` gives all writers' records.
     Receivers,

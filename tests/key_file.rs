@@ -2,7 +2,7 @@
 #![cfg(feature = "encryption")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{fs, os::unix::fs::PermissionsExt, sync::Mutex};
+use std::{fs, io::Write, os::unix::fs::PermissionsExt, sync::Mutex};
 
 use ferrowal::KeyRing;
 
@@ -39,4 +39,30 @@ fn that_others_can_read_a_key_is_said_once_for_each_file() {
         let lines = LINES.0.lock().unwrap();
         assert_eq!(lines.iter().filter(|line| **line == said).count(), times, "{lines:?}");
     }
+}
+
+#[test]
+fn a_key_comes_through_a_pipe_that_somebody_writes_to_and_no_other_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let read = |path: std::path::PathBuf| {
+        let (told, tells) = std::sync::mpsc::channel();
+        std::thread::spawn(move || told.send(KeyRing::read([format!("file:{}", path.display())])));
+        tells.recv_timeout(std::time::Duration::from_secs(30)).expect("it is waited for")
+    };
+    let error = read(path.clone()).unwrap_err().to_string();
+    assert!(error.contains("must hold a key"), "{error}");
+    let (reading, mut writing) = std::io::pipe().unwrap();
+    let shown = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reading));
+    writing.write_all("5a".repeat(32).as_bytes()).unwrap();
+    drop(writing);
+    read(shown.into()).unwrap();
 }

@@ -188,11 +188,17 @@ fn read(source: &str) -> Result<Key> {
 }
 
 fn from_file(path: &Path) -> Result<[u8; KEY]> {
-    use std::{io::Read, os::unix::fs::MetadataExt};
+    use std::{
+        io::Read,
+        os::unix::fs::{MetadataExt, OpenOptionsExt},
+    };
     let failed = |e| Error::io("read the key in", path.display(), e);
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode();
-    if mode & 0o077 != 0 && is_first(path) {
+    // A pipe that somebody writes to will do (a shell's `<(…)`); one that nobody does is empty, and not waited for.
+    let file =
+        std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty()).map_err(|e| failed(e.into()))?;
+    let found = file.metadata().map_err(failed)?;
+    if found.is_file() && found.mode() & 0o077 != 0 && is_first(path) {
         log::warn!("the key in {} can be read by others than its owner: chmod 600 it", path.display());
     }
     // Whatever it is, no more of it is read than could be a key.

@@ -17,7 +17,12 @@ import java.util.TreeMap;
 public final class LogOptions {
     /** Whose records a log holds. The two never mix, though they share a directory. */
     public enum Role {
-        /** One writer at a time; a new one takes over. {@link Log#scan} gives the records of the current generation. */
+        /**
+         * One writer at a time; a new one takes over. {@link Log#scan} gives the records of the current generation: whoever means
+         * to go on with the log scans it before the first append, as Spark's recovered driver does. An append to a log that
+         * was not scanned is a fresh start, and begins a generation: the records before it are set aside, are never
+         * scanned again, and go with the first clean that takes effect, whatever their times.
+         */
         DRIVER,
         /** One writer per process. {@link Log#scan} gives the records of all of them. */
         RECEIVERS
