@@ -100,9 +100,20 @@ impl Traits {
     }
 }
 
-/// Whether a log that has no uuid has segments all the same. The first writer makes it before anything else: where there are
-/// segments it was deleted, and under a new one they would be foreign.
-pub(crate) fn has_segments(home: &dyn Home) -> Result<bool> {
+/// The uuid that a log has; none where the first writer may make one, which it does before anything else: where there are
+/// segments and no uuid it was deleted, and under a new one they would be foreign.
+pub(crate) fn given_id(home: &dyn Home) -> Result<Option<Uuid>> {
+    if let Some(id) = home.log_id()? {
+        return Ok(Some(id));
+    }
+    if !has_segments(home)? {
+        return Ok(None);
+    }
+    // Unless another process has just begun.
+    home.log_id()?.map(Some).ok_or_else(|| no_id(home))
+}
+
+fn has_segments(home: &dyn Home) -> Result<bool> {
     let has_any = |which| home.storage(which).list().map(|found| !found.is_empty());
     if has_any(Which::Driver)? {
         return Ok(true);

@@ -40,7 +40,7 @@ use self::{
     segments::{HadoopStorage, Writing},
 };
 use super::{
-    Claim, Home, Storage, Which, has_segments, no_id,
+    Claim, Home, Storage, Which, given_id,
     times::{Times, signature},
 };
 use crate::{
@@ -379,12 +379,8 @@ impl Home for HadoopHome {
     }
 
     fn make_log_id(&self) -> Result<Uuid> {
-        if let Some(id) = self.log_id()? {
+        if let Some(id) = given_id(self)? {
             return Ok(id);
-        }
-        if has_segments(self)? {
-            // Unless another process has just begun.
-            return self.log_id()?.ok_or_else(|| no_id(self));
         }
         let inner = &self.inner;
         inner.make_dirs(&inner.dir)?;

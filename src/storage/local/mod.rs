@@ -38,7 +38,7 @@ use self::{
     fs::Kind,
     segments::{LocalStorage, Reading},
 };
-use super::{Claim, Home, Storage, Which, has_segments, no_id};
+use super::{Claim, Home, Storage, Which, given_id};
 use crate::{
     error::{Error, Result},
     options::{BarrierMethod, Durability, Options, Role},
@@ -180,12 +180,8 @@ impl Home for LocalHome {
     fn make_log_id(&self) -> Result<Uuid> {
         self.check_kind(self.nearest()?)?;
         fs::make_dir(&self.dir)?;
-        if let Some(id) = self.read_id()? {
+        if let Some(id) = given_id(self)? {
             return Ok(id);
-        }
-        if has_segments(self)? {
-            // Unless another process has just begun.
-            return self.read_id()?.ok_or_else(|| no_id(self));
         }
         let id = Uuid::new_v4();
         let temp = self.dir.join(format!("{ID}.{}.tmp", id.simple()));

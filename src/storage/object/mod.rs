@@ -43,7 +43,7 @@ use self::{
     segments::{Lasting, ObjectStorage},
     settle::Settled,
 };
-use super::{Claim, Home, Storage, Which, has_segments, no_id, times::Times};
+use super::{Claim, Home, Storage, Which, given_id, times::Times};
 use crate::{
     error::{Error, Result},
     location::{Remote, StoreProperties},
@@ -301,12 +301,8 @@ impl Home for ObjectHome {
     }
 
     fn make_log_id(&self) -> Result<Uuid> {
-        if let Some(id) = self.log_id()? {
+        if let Some(id) = given_id(self)? {
             return Ok(id);
-        }
-        if has_segments(self)? {
-            // Unless another process has just begun.
-            return self.log_id()?.ok_or_else(|| no_id(self));
         }
         self.race()?;
         let id = sync::new_uuid();

@@ -93,15 +93,9 @@ final class SparkBench implements Callable<Integer> {
                 Collections.reverse(rows);
             }
             for (Row row : rows) {
-                Workspace.progress("spark, round " + round + " of " + rounds + ": " + row.title);
-                WorkFiles.writeBack(work);
-                Result result = run(row, work.resolve("app"), rate);
-                all.computeIfAbsent(row, key -> new ArrayList<>()).add(result);
+                Result result = measure(round, row, work, rate, all);
                 if (row == Row.SPARK && rate == 0) {
-                    Workspace.progress("spark, round " + round + " of " + rounds + ": " + Row.PACED.title);
-                    WorkFiles.writeBack(work);
-                    all.computeIfAbsent(Row.PACED, key -> new ArrayList<>())
-                        .add(run(Row.PACED, work.resolve("app"), (long) result.rate / receivers));
+                    measure(round, Row.PACED, work, (long) result.rate / receivers, all);
                 }
             }
         }
@@ -130,6 +124,14 @@ final class SparkBench implements Callable<Integer> {
             ratio(all.get(Row.FERROWAL), all.get(Row.ASLEEP), Result::rate));
         verdicts.print(System.out);
         return 0;
+    }
+
+    private Result measure(int round, Row row, Path work, long rate, Map<Row, List<Result>> all) throws Exception {
+        Workspace.progress("spark, round " + round + " of " + rounds + ": " + row.title);
+        WorkFiles.writeBack(work);
+        Result result = run(row, work.resolve("app"), rate);
+        all.computeIfAbsent(row, key -> new ArrayList<>()).add(result);
+        return result;
     }
 
     /** Who had the processors, and what tasks waited for one: where the delay comes from. */

@@ -53,9 +53,11 @@ final class ThreadTimes {
         }
     }
 
+    private record Seen(Kind kind, Times times) {
+    }
+
     /** By thread: a thread that ends takes its time with it. */
-    private final Map<String, Times> threads = new TreeMap<>();
-    private final Map<String, Kind> kinds = new TreeMap<>();
+    private final Map<String, Seen> threads = new TreeMap<>();
 
     /** As they are now. */
     static ThreadTimes now() {
@@ -65,11 +67,11 @@ final class ThreadTimes {
                 try {
                     String id = task.getFileName().toString();
                     String[] nanos = Files.readString(task.resolve("schedstat")).trim().split(" ");
-                    times.kinds.put(id, Kind.of(Files.readString(task.resolve("comm")).trim()));
-                    times.threads.put(id, new Times(Long.parseLong(nanos[0]) / 1e3, Long.parseLong(nanos[1]) / 1e3));
+                    Kind kind = Kind.of(Files.readString(task.resolve("comm")).trim());
+                    times.threads.put(id,
+                        new Seen(kind, new Times(Long.parseLong(nanos[0]) / 1e3, Long.parseLong(nanos[1]) / 1e3)));
                 } catch (IOException e) {
                     // Its thread has just ended, before its files were opened or between that and reading them.
-                    continue;
                 }
             }
         } catch (IOException e) {
@@ -84,10 +86,10 @@ final class ThreadTimes {
     /** What passed since then, as {@code KIND RAN WAITED …}: what {@link #parse} reads. */
     String since(ThreadTimes before) {
         Map<Kind, Times> all = new EnumMap<>(Kind.class);
-        threads.forEach((id, now) -> {
-            Times then = before.threads.getOrDefault(id, new Times(0, 0));
-            all.merge(kinds.get(id), new Times(now.ran - then.ran, now.waited - then.waited),
-                (a, b) -> a.plus(b.ran, b.waited));
+        threads.forEach((id, seen) -> {
+            Seen then = before.threads.get(id);
+            Times passed = then == null ? seen.times : seen.times.plus(-then.times.ran, -then.times.waited);
+            all.merge(seen.kind, passed, (a, b) -> a.plus(b.ran, b.waited));
         });
         StringBuilder text = new StringBuilder();
         all.forEach((kind, times) -> text.append(String.format(Locale.ROOT, " %s %.0f %.0f", kind, times.ran, times.waited)));

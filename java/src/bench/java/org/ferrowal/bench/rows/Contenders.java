@@ -38,7 +38,7 @@ public final class Contenders {
 
     /** The same with its storage stubbed out: its writes go nowhere. No row of the tables. */
     public static final Contender RUST_STUBBED = new RustLog("ferrowal-os", "ferrowal, storage stubbed out (Rust)",
-        "The same, built so that what it writes without a barrier goes nowhere.", false, true);
+        "The same, built so that what it writes goes nowhere.", false, true);
 
     private static final List<Contender> ALL = List.of(DEVICE, OS, FILE_BASED,
         new SparkLog("filebased-close", "Spark FileBased, closeFileAfterWrite", false,

@@ -27,7 +27,7 @@ record RustLog(String id, String title, String words, boolean durable, boolean s
 
     @Override
     public Session open(Path directory, int size, int threads) {
-        Path program = stubbed ? Path.of(System.getProperty("bench.stubbed.peers", "target/stubbed/release/peers"))
+        Path program = stubbed ? Path.of(System.getProperty("bench.stubbed.peers", "target/stubbed-peers/release/peers"))
             : Path.of(System.getProperty("bench.peers", "target/peers/release/peers"));
         if (!Files.isExecutable(program)) {
             throw new BenchException("its program is missing: " + program + "; gradle benchPrepare builds it");
