@@ -57,7 +57,7 @@ pub enum Error {
     StorageFull {
         /// The directory that needs space.
         place: String,
-        /// How long the write waited.
+        /// How long the write waited; zero where the log could not even be opened for it.
         waited: Duration,
     },
     /// Another live process (or class loader) owns this log for writing.

@@ -268,3 +268,41 @@ fn larger_than_a_spare() {
     assert_eq!(spares().len(), 0);
     log.close().unwrap();
 }
+
+#[test]
+fn a_new_log_on_a_full_volume_says_that_it_is_full() {
+    on_a_small_volume("new_and_full", "24m");
+}
+
+/// No file and no directory can be made, though there are bytes.
+#[test]
+fn a_new_log_on_a_volume_without_inodes_says_that_it_is_full() {
+    on_a_small_volume("new_and_full", "24m,nr_inodes=20");
+}
+
+#[test]
+#[ignore = "run by the tests above, on a small volume"]
+fn new_and_full() {
+    let Some(dir) = test_dir() else { return };
+    let dir = Path::new(&dir);
+    // Whichever ends first: the bytes, or the names.
+    let fillers: Vec<_> = (0..25).map(|n| dir.join(format!("filler{n}"))).collect();
+    let fill = || assert!(fillers.iter().any(|filler| fs::write(filler, vec![1; 1 << 20]).is_err()));
+    for role in [Role::Driver, Role::Receivers] {
+        fill();
+        let path = dir.join(format!("{role:?}"));
+        let log = opened(&path, role);
+        log.check().unwrap();
+        let full = log.append(&record(0, 50_000), 0).unwrap_err();
+        let Error::StorageFull { place, .. } = &full else { panic!("{full:?}") };
+        assert_eq!(Path::new(place), path);
+        assert!(full.is_full());
+        // Nothing of the attempt is in the way of the next one.
+        assert!(matches!(log.append(&record(0, 50_000), 0), Err(Error::StorageFull { .. })));
+        fillers.iter().for_each(|filler| drop(fs::remove_file(filler)));
+        log.append(&record(1, 50_000), 0).unwrap();
+        assert!(all(&log) == [record(1, 50_000)]);
+        log.close().unwrap();
+        fs::remove_dir_all(&path).unwrap();
+    }
+}

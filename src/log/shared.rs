@@ -316,7 +316,7 @@ impl Shared {
             writer.close();
         }
         let fresh = fresh && self.options.role == Role::Driver && self.used.load(Ordering::Acquire) <= 1;
-        let started = self.start_writer(fresh, !closed);
+        let started = self.start_writer(fresh, !closed).map_err(|e| self.without_space(e));
         if let Err(error @ Error::Fenced { .. }) = &started
             && self.options.role == Role::Driver
         {
@@ -335,6 +335,18 @@ impl Shared {
         }
         self.set_writer(Some(writer.clone()));
         Ok(writer)
+    }
+
+    /// A volume that is full before there is a writer is told as a writer tells it. Nothing is waited for: the writer that would
+    /// try again, and be woken by a clean, is not there yet.
+    fn without_space(&self, error: Error) -> Error {
+        match error {
+            Error::Io { .. } if error.is_full() => {
+                log::debug!("{}: the log cannot be opened for writing: {error}", self.home.place());
+                Error::StorageFull { place: self.home.place(), waited: Duration::ZERO }
+            }
+            other => other,
+        }
     }
 
     /// A writer was fenced. A driver's log has another owner now, and never takes back; an executor goes on under a name of

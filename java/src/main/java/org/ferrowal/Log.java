@@ -155,7 +155,8 @@ public final class Log implements AutoCloseable {
      *     stay, and it may be used again once this has returned or thrown
      * @param time the record's time in milliseconds, for {@link #clean}
      * @return where it lies
-     * @throws StorageFullException when the volume is full for longer than the write's bound
+     * @throws StorageFullException when the volume is full for longer than the write's bound, or too full to open the log for
+     *     writing
      * @throws WriteTimeoutException when there was no memory for the record within the write's
      *     bound; nothing of it was written
      * @throws LogFencedException when another driver has taken over: this one will never write again; a local

@@ -37,4 +37,24 @@ class FullVolumeTest {
             assertTrue(child.output().endsWith("closed"), child::output);
         }
     }
+
+    /** A volume that was full before there was a log: the first write says so like any other. */
+    @Test
+    void theFirstWriteOfANewLogSaysThatTheVolumeIsFull() throws IOException {
+        // Without bytes, and without names.
+        for (String size : List.of("size=24m", "size=24m,nr_inodes=22")) {
+            Path volume = Files.createDirectories(temp.resolve("volume"));
+            try (Child child = Child.plain(Child.mounting(volume, size), Program.class, List.of(), "full",
+                    volume.toString())) {
+                assertEquals(0, child.exit(Duration.ofSeconds(120)), child::output);
+                for (LogOptions.Role role : LogOptions.Role.values()) {
+                    String full = role + ": StorageFullException: no space left for the log in " + volume.resolve(role.name())
+                        + " (waited 0ns for clean to free some): free space there and write again; nothing acknowledged is"
+                        + " affected";
+                    assertEquals(2, child.output().lines().filter(full::equals).count(), child::output);
+                    assertTrue(child.output().lines().anyMatch((role + " goes on: 1000")::equals), child::output);
+                }
+            }
+        }
+    }
 }

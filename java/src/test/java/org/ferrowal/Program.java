@@ -52,6 +52,9 @@ public final class Program {
             case "fill":
                 fill(Path.of(args[1]));
                 break;
+            case "full":
+                full(Path.of(args[1]));
+                break;
             case "append":
                 append(Path.of(args[1]), Integer.parseInt(args[2]));
                 break;
@@ -241,6 +244,30 @@ public final class Program {
             }
         }
         System.out.println("closed");
+    }
+
+    /** Fills a volume with other files, and only then begins a log in it. */
+    private static void full(Path volume) throws IOException {
+        for (LogOptions.Role role : LogOptions.Role.values()) {
+            byte[] filling = new byte[1 << 20];
+            int fillers = 0;
+            try {
+                while (fillers < 100) {
+                    Files.write(volume.resolve("filler" + fillers++), filling);
+                }
+            } catch (IOException e) {
+                System.out.println("filled: " + e.getMessage());
+            }
+            try (Log log = Log.open(LogOptions.in(volume.resolve(role.name()), role))) {
+                log.check();
+                say(role.name(), () -> log.append(ByteBuffer.allocate(1000), 1));
+                say(role.name(), () -> log.append(ByteBuffer.allocate(1000), 1));
+                while (fillers > 0) {
+                    Files.deleteIfExists(volume.resolve("filler" + --fillers));
+                }
+                System.out.println(role + " goes on: " + log.append(ByteBuffer.allocate(1000), 1).length());
+            }
+        }
     }
 
     /** What record {@code number} of {@link #append} holds. */
