@@ -94,7 +94,7 @@ public final class Log implements AutoCloseable {
      */
     public static Map<String, String> overrides(String dir, Map<String, String> store) {
         Objects.requireNonNull(dir, "dir must be a path or a URI, not null");
-        Objects.requireNonNull(store, "store must be a map, not null");
+        LogOptions.refuseNulls("store", store);
         NativeLibrary.load();
         byte[] bytes = Native.overrides(dir, LogOptions.pairsOf("", handedOn(dir, store)));
         Map<String, String> entries = new TreeMap<>();

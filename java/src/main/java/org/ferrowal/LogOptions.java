@@ -183,14 +183,19 @@ public final class LogOptions {
      * @return the options with them
      */
     public LogOptions store(Map<String, String> properties) {
-        Objects.requireNonNull(properties, "properties must be a map, not null");
-        properties.forEach((key, value) -> {
-            Objects.requireNonNull(key, "properties must have no null key");
-            Objects.requireNonNull(value, () -> "properties must have a value for " + key + ", not null");
-        });
+        refuseNulls("properties", properties);
         LogOptions copy = copy();
         copy.store = Collections.unmodifiableMap(new TreeMap<>(properties));
         return copy;
+    }
+
+    /** Refuses a map that is null, or has a null in it, by the name of the argument that it is. */
+    static void refuseNulls(String name, Map<String, String> properties) {
+        Objects.requireNonNull(properties, () -> name + " must be a map, not null");
+        properties.forEach((key, value) -> {
+            Objects.requireNonNull(key, () -> name + " must have no null key");
+            Objects.requireNonNull(value, () -> name + " must have a value for " + key + ", not null");
+        });
     }
 
     /**

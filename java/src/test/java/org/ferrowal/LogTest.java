@@ -282,6 +282,10 @@ class LogTest {
         assertNull("options must be LogOptions, not null", () -> Log.open(null));
         assertNull("dir must be a path or a URI, not null", () -> Log.overrides(null, Map.of()));
         assertNull("store must be a map, not null", () -> Log.overrides(temp.toString(), null));
+        assertNull("store must have a value for fs.key, not null",
+            () -> Log.overrides(temp.toString(), Collections.singletonMap("fs.key", null)));
+        assertNull("store must have no null key", () -> Log.overrides(temp.toString(), Collections.singletonMap(null, "x")));
+        assertNull("properties must have no null key", () -> options.store(Collections.singletonMap(null, "x")));
         try (Log log = Log.open(options)) {
             assertNull("record must be a ByteBuffer, not null", () -> log.append(null, 1));
             assertNull("location must be what append returned, not null", () -> log.read(null));
