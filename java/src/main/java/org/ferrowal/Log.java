@@ -75,6 +75,7 @@ public final class Log implements AutoCloseable {
      */
     public static Log open(LogOptions options) {
         Objects.requireNonNull(options, "options must be LogOptions, not null");
+        options.check();
         NativeLibrary.load();
         try {
             return new Log(options, Native.open(options.pairs()));

@@ -12,7 +12,8 @@ import java.util.TreeMap;
 
 /**
  * How a log is opened: {@code LogOptions.in(dir, Role.RECEIVERS).memory(256 << 20)}. Immutable; each method gives a copy.
- * All options have defaults but the directory and the role. What makes no sense is refused by {@link Log#open}.
+ * All options have defaults but the directory and the role. What makes no sense is refused by {@link Log#open}, by the name
+ * of the method that set it.
  */
 public final class LogOptions {
     /** Whose records a log holds. The two never mix, though they share a directory. */
@@ -84,6 +85,10 @@ public final class LogOptions {
         /** Zstandard, with {@link LogOptions#zstdLevel}. */
         ZSTD
     }
+
+    /** The longest time that an option takes. A grace has no bound. */
+    private static final Duration YEAR = Duration.ofDays(365);
+    private static final Duration SECOND = Duration.ofSeconds(1);
 
     private final String dir;
     private final Role role;
@@ -215,7 +220,7 @@ public final class LogOptions {
     /**
      * How hard Zstandard tries.
      *
-     * @param level -7 (fast) to 22 (small, slow); 1 by default
+     * @param level -7 (fast) to 22 (small, slow), also where nothing is compressed by it; 1 by default
      * @return the options with it
      */
     public LogOptions zstdLevel(int level) {
@@ -354,7 +359,7 @@ public final class LogOptions {
     /**
      * How often an open log says at INFO what it did: one line.
      *
-     * @param every zero, the default, is never; a second at least otherwise
+     * @param every zero, the default, is never; otherwise a second to 365 days
      * @return the options with it
      */
     public LogOptions summary(Duration every) {
@@ -402,7 +407,7 @@ public final class LogOptions {
     /**
      * A segment is left for a new one when a record's time is this far past its first record's.
      *
-     * @param recordTime in record time, which need not be wall time; 60 s by default
+     * @param recordTime in record time, which need not be wall time; zero to 365 days, 60 s by default
      * @return the options with it
      */
     public LogOptions rollingInterval(Duration recordTime) {
@@ -414,7 +419,7 @@ public final class LogOptions {
     /**
      * Bound on a write that cannot proceed: a full disk, memory, failing segments.
      *
-     * @param bound 3 s for a driver and 20 s for receivers by default
+     * @param bound zero to 365 days; 3 s for a driver and 20 s for receivers by default
      * @return the options with it
      */
     public LogOptions writeTimeout(Duration bound) {
@@ -426,7 +431,7 @@ public final class LogOptions {
     /**
      * Subtracted from every threshold of {@link Log#clean}.
      *
-     * @param recordTime in record time, 10 s by default; zero makes thresholds exact
+     * @param recordTime in record time, not negative, 10 s by default; zero makes thresholds exact
      * @return the options with it
      */
     public LogOptions cleanGrace(Duration recordTime) {
@@ -438,7 +443,7 @@ public final class LogOptions {
     /**
      * How long to wait for a live owner of the log to let go of it.
      *
-     * @param bound 30 s by default
+     * @param bound zero to 365 days, 30 s by default
      * @return the options with it
      */
     public LogOptions lockWait(Duration bound) {
@@ -475,7 +480,7 @@ public final class LogOptions {
     /**
      * How long files stay open after the last close, for the next instance.
      *
-     * @param time 10 s by default
+     * @param time zero to 365 days, 10 s by default
      * @return the options with it
      */
     public LogOptions linger(Duration time) {
@@ -487,7 +492,7 @@ public final class LogOptions {
     /**
      * Idle time after which the log marks its last record as known durable.
      *
-     * @param time 1 s by default
+     * @param time zero to 365 days, 1 s by default
      * @return the options with it
      */
     public LogOptions idleMark(Duration time) {
@@ -540,6 +545,38 @@ public final class LogOptions {
         return writeAfterClose;
     }
 
+    /** Refuses what is out of its range. The native side looks at the rest: the directory, the keys, what goes together. */
+    void check() {
+        refuse(segmentSize < 1L << 20 || segmentSize > 1L << 40, "segmentSize", "1 MiB to 1 TiB", segmentSize + " bytes");
+        refuse(memory < 16L << 20, "memory", "16 MiB at least", memory + " bytes");
+        refuse(mostPut < 8L << 20 || mostPut > 1L << 30, "mostPut", "8 MiB to 1 GiB", mostPut + " bytes");
+        refuse(maxFailures < 1, "maxFailures", "1 at least", maxFailures);
+        refuse(zstdLevel < -7 || zstdLevel > 22, "zstdLevel", "-7 to 22", zstdLevel);
+        time(rollingInterval, "rollingInterval");
+        time(writeTimeout, "writeTimeout");
+        time(lockWait, "lockWait");
+        time(linger, "linger");
+        time(idleMark, "idleMark");
+        refuse(cleanGrace.isNegative(), "cleanGrace", "0 or more", cleanGrace);
+        refuse(isOutside(groupLinger, SECOND), "groupLinger", "0 to 1 second", groupLinger);
+        boolean tooOften = !summary.isZero() && summary.compareTo(SECOND) < 0;
+        refuse(tooOften || isOutside(summary, YEAR), "summary", "0, or 1 second to 365 days", summary);
+    }
+
+    private static void time(Duration time, String option) {
+        refuse(isOutside(time, YEAR), option, "0 to 365 days", time);
+    }
+
+    private static boolean isOutside(Duration time, Duration most) {
+        return time.isNegative() || time.compareTo(most) > 0;
+    }
+
+    private static void refuse(boolean bad, String option, String allowed, Object value) {
+        if (bad) {
+            throw new IllegalArgumentException(option + " must be " + allowed + ", not " + value);
+        }
+    }
+
     /** Keys and values in turn, as {@code src/jni/convert.rs} reads them. */
     String[] pairs() {
         List<String> pairs = new ArrayList<>(List.of(options()));
@@ -561,7 +598,7 @@ public final class LogOptions {
         return pairs.toArray(new String[0]);
     }
 
-    /** What is too long for a number is as long as one can be: the native side refuses that like all that is too long. */
+    /** What is too long for a number is as long as one can be. Only a grace may be: the others are refused. */
     private static String millis(Duration time) {
         try {
             return Long.toString(time.toMillis());

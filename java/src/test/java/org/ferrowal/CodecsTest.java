@@ -159,6 +159,6 @@ class CodecsTest {
     void whatMakesNoSenseIsRefused() {
         String message = assertThrows(IllegalArgumentException.class,
             () -> Log.open(options().compression(Compression.ZSTD).zstdLevel(23))).getMessage();
-        assertEquals("the level of zstd must be -7 to 22, not 23", message);
+        assertEquals("zstdLevel must be -7 to 22, not 23", message);
     }
 }

@@ -229,39 +229,72 @@ class LogTest {
         }
     }
 
+    /** By the name of the method that set it, with the value and what is allowed. */
     @Test
-    void badOptionsAreRefused() {
-        assertEquals("the segment size must be 1 MiB to 1 TiB, not 5 bytes",
-            assertThrows(IllegalArgumentException.class, () -> Log.open(options().segmentSize(5))).getMessage());
-        assertEquals("the memory bound must be 16 MiB at least, not 5 bytes",
-            assertThrows(IllegalArgumentException.class, () -> Log.open(options().memory(5))).getMessage());
-        assertThrows(IllegalArgumentException.class, () -> Log.open(options().linger(Duration.ofMillis(-1))));
-        assertThrows(IllegalArgumentException.class,
-            () -> Log.open(LogOptions.in(Path.of("relative"), LogOptions.Role.DRIVER)));
+    void whatIsOutOfItsRangeIsRefusedByTheNameOfItsOption() {
+        LogOptions options = options();
+        for (long bytes : new long[] {Long.MIN_VALUE, -1, 0, 5, 1 << 20, (8 << 20) - 1}) {
+            assertRefused("memory must be 16 MiB at least, not " + bytes + " bytes", options.memory(bytes));
+            assertRefused("mostPut must be 8 MiB to 1 GiB, not " + bytes + " bytes", options.mostPut(bytes));
+        }
+        for (long bytes : new long[] {Long.MIN_VALUE, -1, 0, 5, (1 << 20) - 1, (1L << 40) + 1, Long.MAX_VALUE}) {
+            assertRefused("segmentSize must be 1 MiB to 1 TiB, not " + bytes + " bytes", options.segmentSize(bytes));
+        }
+        assertRefused("mostPut must be 8 MiB to 1 GiB, not " + Long.MAX_VALUE + " bytes", options.mostPut(Long.MAX_VALUE));
+        for (int attempts : new int[] {Integer.MIN_VALUE, -1, 0}) {
+            assertRefused("maxFailures must be 1 at least, not " + attempts, options.maxFailures(attempts));
+        }
+        // Also where nothing is compressed by it.
+        for (LogOptions.Compression compression : LogOptions.Compression.values()) {
+            for (int level : new int[] {Integer.MIN_VALUE, -8, 23, Integer.MAX_VALUE}) {
+                assertRefused("zstdLevel must be -7 to 22, not " + level, options.compression(compression).zstdLevel(level));
+            }
+        }
+        for (LogOptions good : List.of(options.memory(16 << 20), options.memory(Long.MAX_VALUE), options.segmentSize(1 << 20),
+                options.segmentSize(1L << 40), options.mostPut(8 << 20), options.mostPut(1 << 30), options.maxFailures(1),
+                options.maxFailures(Integer.MAX_VALUE), options.zstdLevel(-7), options.zstdLevel(22))) {
+            Log.open(good).close();
+        }
     }
 
-    /** Also one that has more milliseconds than a number can say. */
+    /** Also one that has more milliseconds than a number can say, and a part of one that would be cut off. */
     @Test
-    void aTimeThatIsTooLongIsRefusedByTheNameOfItsOption() {
+    void aTimeThatIsOutOfItsRangeIsRefusedByTheNameOfItsOption() {
+        LogOptions options = options();
         Duration longest = Duration.ofSeconds(Long.MAX_VALUE);
-        Map<String, LogOptions> tooLong = Map.of(
-            "the write timeout must be a year at most", options().writeTimeout(longest),
-            "the rolling interval must be a year at most", options().rollingInterval(longest),
-            "the wait for the lock must be a year at most", options().lockWait(longest),
-            "the time to linger must be a year at most", options().linger(longest),
-            "the silence before a mark must be a year at most", options().idleMark(longest),
-            "the time from summary to summary must be a year at most", options().summary(longest),
-            "a group may linger for a second at most", options().groupLinger(longest));
-        tooLong.forEach((message, options) -> {
-            String said = assertThrows(IllegalArgumentException.class, () -> Log.open(options)).getMessage();
-            assertTrue(said.startsWith(message), said);
-            assertTrue(options.toString().contains("=" + Long.MAX_VALUE), options::toString);
-        });
-        String negative = assertThrows(IllegalArgumentException.class,
-            () -> Log.open(options().writeTimeout(longest.negated()))).getMessage();
-        assertTrue(negative.startsWith("the option writeTimeout must be a number from 0 on"), negative);
-        // A grace has no bound: nothing is ever cleaned.
-        Log.open(options().cleanGrace(longest)).close();
+        Duration year = Duration.ofDays(365);
+        for (Duration time : List.of(Duration.ofMillis(-1), Duration.ofNanos(-1), longest.negated(), longest,
+                year.plusNanos(1))) {
+            assertRefused("writeTimeout must be 0 to 365 days, not " + time, options.writeTimeout(time));
+            assertRefused("rollingInterval must be 0 to 365 days, not " + time, options.rollingInterval(time));
+            assertRefused("lockWait must be 0 to 365 days, not " + time, options.lockWait(time));
+            assertRefused("linger must be 0 to 365 days, not " + time, options.linger(time));
+            assertRefused("idleMark must be 0 to 365 days, not " + time, options.idleMark(time));
+            assertRefused("summary must be 0, or 1 second to 365 days, not " + time, options.summary(time));
+            assertRefused("groupLinger must be 0 to 1 second, not " + time, options.groupLinger(time));
+            if (time.isNegative()) {
+                assertRefused("cleanGrace must be 0 or more, not " + time, options.cleanGrace(time));
+            }
+        }
+        for (Duration often : List.of(Duration.ofNanos(1), Duration.ofMillis(999))) {
+            assertRefused("summary must be 0, or 1 second to 365 days, not " + often, options.summary(often));
+        }
+        assertRefused("groupLinger must be 0 to 1 second, not PT1.001S", options.groupLinger(Duration.ofMillis(1001)));
+        for (LogOptions good : List.of(options.writeTimeout(year), options.rollingInterval(year), options.lockWait(year),
+                options.idleMark(year), options.summary(year), options.summary(Duration.ofSeconds(1)),
+                options.groupLinger(Duration.ofSeconds(1)), options.writeTimeout(Duration.ZERO),
+                options.rollingInterval(Duration.ZERO), options.lockWait(Duration.ZERO), options.idleMark(Duration.ZERO),
+                options.summary(Duration.ZERO), options.groupLinger(Duration.ZERO), options.cleanGrace(Duration.ZERO),
+                // A grace has no bound: nothing is ever cleaned.
+                options.cleanGrace(longest))) {
+            Log.open(good).close();
+        }
+        assertTrue(options.cleanGrace(longest).toString().contains("cleanGrace=" + Long.MAX_VALUE));
+    }
+
+    private static void assertRefused(String message, LogOptions options) {
+        Executable open = () -> Log.open(options).close();
+        assertEquals(message, assertThrows(IllegalArgumentException.class, open, message).getMessage());
     }
 
     @Test

@@ -76,6 +76,10 @@ final class SparkOptions {
     /** The header of an object stream, and no object. */
     private static final byte[] EMPTY_JAVA_STREAM = {(byte) 0xAC, (byte) 0xED, 0, 5};
 
+    /** In milliseconds, as Spark's times are read. */
+    private static final long SECOND = 1000;
+    private static final long YEAR = Duration.ofDays(365).toMillis();
+
     /** What was already said in this process: Spark makes an instance for every partition that it reads back. */
     private static final Set<String> SAID = ConcurrentHashMap.newKeySet();
 
@@ -103,13 +107,13 @@ final class SparkOptions {
         LogOptions options = LogOptions.at(dir, role)
             .store(withSync(store, merged))
             .takeover(choice(merged, TAKEOVER, LogOptions.Takeover.REFUSE))
-            .groupLinger(time(merged, OBJECT_LINGER, "0s"))
+            .groupLinger(time(merged, OBJECT_LINGER, "0s", 0, SECOND, "0s to 1s"))
             .mostPut(size(merged, OBJECT_MAX_PUT, "64m", 8L << 20, "8m", 1L << 30, "1g"))
             .writeAfterClose(true)
             .recovery(choice(merged, RECOVERY, LogOptions.Recovery.DEFAULT))
             .durability(choice(merged, DURABILITY, LogOptions.Durability.DEVICE))
             .barrier(choice(merged, BARRIER, LogOptions.Barrier.AUTO))
-            .cleanGrace(time(merged, CLEAN_GRACE, "10s"))
+            .cleanGrace(time(merged, CLEAN_GRACE, "10s", 0, Long.MAX_VALUE, "0s or more"))
             .segmentSize(size(merged, SEGMENT_SIZE, "64m", 1L << 20, "1m", 1L << 40, "1t"))
             .memory(size(merged, MEMORY, "64m", 16L << 20, "16m", 1L << 40, "1t"))
             .writeTimeout(time(merged, WRITE_TIMEOUT, role == LogOptions.Role.DRIVER ? "3s" : "20s"))
@@ -118,26 +122,30 @@ final class SparkOptions {
             .spin(flag(merged, SPIN, true))
             .linger(time(merged, LINGER, "10s"))
             .idleMark(time(merged, IDLE_MARK, "1s"))
-            .summary(time(merged, SUMMARY, "0s"))
+            .summary(summary(merged))
+            // Some applications set 0 for Spark's own log; here that is the shortest there is.
             .rollingInterval(Duration.ofSeconds(
-                Math.max(1, whole(conf, "spark.streaming." + side + ".writeAheadLog.rollingIntervalSecs", 60, 0))))
-            .maxFailures(whole(conf, "spark.streaming." + side + ".writeAheadLog.maxFailures", 3, 1));
+                Math.max(1, whole(conf, "spark.streaming." + side + ".writeAheadLog.rollingIntervalSecs", 60, 0,
+                    (int) (YEAR / SECOND)))))
+            .maxFailures(whole(conf, "spark.streaming." + side + ".writeAheadLog.maxFailures", 3, 1, Integer.MAX_VALUE));
         // The plugin's, which only warns: said here, a bad value stops the start like any other.
         metricsInterval(merged);
         options = encryption(merged, options.compression(choice(merged, CODEC, LogOptions.Compression.NONE))
-            .zstdLevel(zstdLevel(merged)));
+            .zstdLevel(whole(merged, ZSTD_LEVEL, 1, -7, 22)));
         warn(conf, dir);
         return new SparkOptions(options, conf.get("spark.serializer", JAVA_SERIALIZER));
     }
 
     /** How often executors tell the driver their metrics: {@code spark.ferrowal.metrics.interval}, a second at least. */
     static Duration metricsInterval(SparkConf conf) {
-        Duration every = time(conf, METRICS_INTERVAL, "10s");
-        if (every.toMillis() < 1000) {
-            throw new IllegalArgumentException(METRICS_INTERVAL + "=" + conf.get(METRICS_INTERVAL, "10s")
-                + ": must be 1s at least");
-        }
-        return every;
+        return time(conf, METRICS_INTERVAL, "10s", SECOND, YEAR, "1s to 365d");
+    }
+
+    /** Zero is never. */
+    private static Duration summary(SparkConf conf) {
+        String allowed = "0s, or 1s to 365d";
+        Duration every = time(conf, SUMMARY, "0s", 0, YEAR, allowed);
+        return every.isZero() ? every : time(conf, SUMMARY, "0s", SECOND, YEAR, allowed);
     }
 
     LogOptions log() {
@@ -241,19 +249,6 @@ final class SparkOptions {
         return String.join(",", sources);
     }
 
-    private static int zstdLevel(SparkConf conf) {
-        String value = conf.get(ZSTD_LEVEL, "1").trim();
-        try {
-            int level = Integer.parseInt(value);
-            if (level >= -7 && level <= 22) {
-                return level;
-            }
-        } catch (NumberFormatException e) {
-            throw new IllegalArgumentException(ZSTD_LEVEL + "=" + value + ": must be a whole number from -7 to 22", e);
-        }
-        throw new IllegalArgumentException(ZSTD_LEVEL + "=" + value + ": must be a whole number from -7 to 22");
-    }
-
     /** What makes a group durable in HDFS. */
     private enum Sync { HSYNC, HFLUSH }
 
@@ -349,6 +344,11 @@ final class SparkOptions {
     }
 
     private static Duration time(SparkConf conf, String key, String standard) {
+        return time(conf, key, standard, 0, YEAR, "0s to 365d");
+    }
+
+    /** Least and most in milliseconds. */
+    private static Duration time(SparkConf conf, String key, String standard, long least, long most, String allowed) {
         long millis;
         try {
             millis = conf.getTimeAsMs(key, standard);
@@ -356,8 +356,8 @@ final class SparkOptions {
             throw new IllegalArgumentException(key + "=" + conf.get(key, standard)
                 + ": must be a time such as 500ms, 10s or 5min", e);
         }
-        if (millis < 0) {
-            throw new IllegalArgumentException(key + "=" + conf.get(key, standard) + ": must not be negative");
+        if (millis < least || millis > most) {
+            throw new IllegalArgumentException(key + "=" + conf.get(key, standard) + ": must be " + allowed);
         }
         return Duration.ofMillis(millis);
     }
@@ -390,18 +390,18 @@ final class SparkOptions {
         }
     }
 
-    /** Some applications set a rolling interval of 0 for Spark's own log; here that is the shortest there is. */
-    private static int whole(SparkConf conf, String key, int standard, int least) {
-        String value = conf.get(key, Integer.toString(standard));
+    private static int whole(SparkConf conf, String key, int standard, int least, int most) {
+        String value = conf.get(key, Integer.toString(standard)).trim();
+        NumberFormatException none = null;
         try {
-            int number = Integer.parseInt(value.trim());
-            if (number >= least) {
+            int number = Integer.parseInt(value);
+            if (number >= least && number <= most) {
                 return number;
             }
         } catch (NumberFormatException e) {
-            throw new IllegalArgumentException(key + "=" + value + ": must be a whole number from " + least + " on", e);
+            none = e;
         }
-        throw new IllegalArgumentException(key + "=" + value + ": must be a whole number from " + least + " on");
+        throw new IllegalArgumentException(key + "=" + value + ": must be a whole number from " + least + " to " + most, none);
     }
 
     /** Says what works now and will not last. */

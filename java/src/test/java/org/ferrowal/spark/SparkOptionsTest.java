@@ -99,7 +99,8 @@ class SparkOptionsTest {
             refused("spark.ferrowal.barrier", "fsync"));
         assertEquals("spark.ferrowal.clean.grace=soon: must be a time such as 500ms, 10s or 5min",
             refused("spark.ferrowal.clean.grace", "soon"));
-        assertEquals("spark.ferrowal.linger=-1s: must not be negative", refused("spark.ferrowal.linger", "-1s"));
+        assertEquals("spark.ferrowal.clean.grace=-1s: must be 0s or more", refused("spark.ferrowal.clean.grace", "-1s"));
+        assertEquals("spark.ferrowal.linger=-1s: must be 0s to 365d", refused("spark.ferrowal.linger", "-1s"));
         assertEquals("spark.ferrowal.segment.size=big: must be a size such as 64m or 1g",
             refused("spark.ferrowal.segment.size", "big"));
         assertEquals("spark.ferrowal.segment.size=512k: must be 1m to 1t",
@@ -108,10 +109,21 @@ class SparkOptionsTest {
         assertEquals("spark.ferrowal.spin=no: must be true or false", refused("spark.ferrowal.spin", "no"));
         assertEquals("spark.ferrowal.lock.allowNetwork=yes: must be true or false",
             refused("spark.ferrowal.lock.allowNetwork", "yes"));
-        assertEquals("spark.ferrowal.metrics.interval=10ms: must be 1s at least",
+        assertEquals("spark.ferrowal.metrics.interval=10ms: must be 1s to 365d",
             refused("spark.ferrowal.metrics.interval", "10ms"));
-        assertEquals("a summary may come every second at most, not every 20ms",
-            refused("spark.ferrowal.log.summary", "20ms"));
+        for (String value : List.of("20ms", "366d")) {
+            assertEquals("spark.ferrowal.log.summary=" + value + ": must be 0s, or 1s to 365d",
+                refused("spark.ferrowal.log.summary", value));
+        }
+        assertEquals("spark.ferrowal.object.linger=1001ms: must be 0s to 1s",
+            refused("spark.ferrowal.object.linger", "1001ms"));
+        for (String key : List.of("write.timeout", "lock.wait", "linger", "idleMark")) {
+            assertEquals("spark.ferrowal." + key + "=366d: must be 0s to 365d", refused("spark.ferrowal." + key, "366d"));
+        }
+        assertEquals("spark.ferrowal.metrics.interval=366d: must be 1s to 365d",
+            refused("spark.ferrowal.metrics.interval", "366d"));
+        assertEquals("spark.ferrowal.compression.zstd.level=23: must be a whole number from -7 to 22",
+            refused("spark.ferrowal.compression.zstd.level", "23"));
     }
 
     @Test
@@ -128,11 +140,16 @@ class SparkOptionsTest {
         String shortest = SparkOptions.of(conf, LogOptions.Role.RECEIVERS).log().toString();
         assertTrue(shortest.contains("rollingInterval=1000,"), shortest);
         conf.set("spark.streaming.receiver.writeAheadLog.rollingIntervalSecs", "-1");
-        assertEquals("spark.streaming.receiver.writeAheadLog.rollingIntervalSecs=-1: must be a whole number from 0 on",
-            assertThrows(IllegalArgumentException.class, () -> new ReceiverWriteAheadLog(conf)).getMessage());
-        conf.set("spark.streaming.driver.writeAheadLog.maxFailures", "0");
-        assertEquals("spark.streaming.driver.writeAheadLog.maxFailures=0: must be a whole number from 1 on",
-            assertThrows(IllegalArgumentException.class, () -> new DriverWriteAheadLog(conf)).getMessage());
+        assertEquals("spark.streaming.receiver.writeAheadLog.rollingIntervalSecs=-1: must be a whole number from 0 to"
+            + " 31536000", assertThrows(IllegalArgumentException.class, () -> new ReceiverWriteAheadLog(conf)).getMessage());
+        conf.set("spark.streaming.receiver.writeAheadLog.rollingIntervalSecs", "31536001");
+        assertEquals("spark.streaming.receiver.writeAheadLog.rollingIntervalSecs=31536001: must be a whole number from 0 to"
+            + " 31536000", assertThrows(IllegalArgumentException.class, () -> new ReceiverWriteAheadLog(conf)).getMessage());
+        for (String number : List.of("0", "3000000000")) {
+            conf.set("spark.streaming.driver.writeAheadLog.maxFailures", number);
+            assertEquals("spark.streaming.driver.writeAheadLog.maxFailures=" + number + ": must be a whole number from 1 to"
+                + " 2147483647", assertThrows(IllegalArgumentException.class, () -> new DriverWriteAheadLog(conf)).getMessage());
+        }
     }
 
     @Test
