@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
 
@@ -70,6 +71,11 @@ impl Location {
             return Err(Error::Config(format!("{scheme}: wants a URI such as {scheme}://bucket/my-app")));
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if rest.contains('\0') {
+            return Err(Error::Config(format!(
+                "the {scheme}: location has a NUL character in it: take it out"
+            )));
+        }
         // Neither part is repeated: what is wrong may be a secret.
         if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
             return Err(Error::Config(format!(
@@ -117,8 +123,20 @@ fn local(path: &Path) -> Result<Place> {
     if path.as_os_str().is_empty() {
         return Err(Error::Config("the log's directory is empty".into()));
     }
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(Error::Config(format!(
+            "the log's directory has a NUL character in its name, which no file system takes: {path:?}"
+        )));
+    }
     if !path.is_absolute() {
         return Err(Error::Config(format!("the log's directory must be an absolute path, not {path:?}")));
+    }
+    // "/", "/." and "/..": all other names may lead elsewhere by a link, and are taken at their word.
+    if !path.components().any(|c| matches!(c, Component::Normal(_))) {
+        return Err(Error::Config(
+            "the log's directory is the root directory: give each application one of its own, such as /var/lib/my-app"
+                .into(),
+        ));
     }
     Ok(Place::Local(path.to_owned()))
 }
@@ -150,7 +168,7 @@ fn file(rest: &str) -> Result<Place> {
     if path.components().any(|c| c == Component::ParentDir) {
         return Err(bad());
     }
-    Ok(Place::Local(path))
+    local(&path)
 }
 
 fn resolved(dir: &Path) -> PathBuf {

@@ -51,6 +51,30 @@ fn what_is_no_home_is_refused_with_what_there_is() {
 }
 
 #[test]
+fn the_root_directory_is_no_home() {
+    for root in ["/", "//", "/.", "/..", "file:///", "file:/", "file://localhost/", "file:///%2e"] {
+        assert_eq!(
+            refused(root),
+            "the log's directory is the root directory: give each application one of its own, such as /var/lib/my-app",
+            "{root}"
+        );
+    }
+    assert!(matches!(Log::overrides("/", StoreProperties::default()), Err(Error::Config(_))));
+}
+
+#[test]
+fn a_nul_character_is_in_no_name() {
+    assert_eq!(
+        refused("/var/lib/my\0app"),
+        r#"the log's directory has a NUL character in its name, which no file system takes: "/var/lib/my\0app""#
+    );
+    assert!(refused("file:///var/lib/my%00app").contains("has a NUL character in its name"));
+    // Of a URI nothing is repeated.
+    assert_eq!(refused("s3a://bucket/my\0app"), "the s3a: location has a NUL character in it: take it out");
+    assert!(refused("hdfs://host/my\0app").contains("the hdfs: location has a NUL character"));
+}
+
+#[test]
 fn secrets_are_not_repeated() {
     let text = refused("s3a://AKIA:hush@bucket/log");
     assert!(

@@ -119,7 +119,8 @@ public final class Log implements AutoCloseable {
      * itself; nothing of it is loaded for any other directory.
      */
     static Map<String, String> handedOn(String dir, Map<String, String> store) {
-        if (!dir.regionMatches(true, 0, "hdfs:", 0, 5)) {
+        // A NUL character is refused by the native side, as in all other places; Hadoop would say less of it.
+        if (!dir.regionMatches(true, 0, "hdfs:", 0, 5) || dir.indexOf('\0') >= 0) {
             return store;
         }
         try {

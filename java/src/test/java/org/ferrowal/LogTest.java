@@ -292,6 +292,28 @@ class LogTest {
         assertTrue(options.cleanGrace(longest).toString().contains("cleanGrace=" + Long.MAX_VALUE));
     }
 
+    @Test
+    void aDirectoryThatIsNoneIsRefused() {
+        assertRefused("the log's directory must be an absolute path, not \"relative\"",
+            LogOptions.in(Path.of("relative"), LogOptions.Role.DRIVER));
+        String root = "the log's directory is the root directory: give each application one of its own, such as"
+            + " /var/lib/my-app";
+        assertRefused(root, LogOptions.in(Path.of("/"), LogOptions.Role.DRIVER));
+        for (String dir : List.of("/", "//", "/.", "file:///", "file:/")) {
+            assertRefused(root, LogOptions.at(dir, LogOptions.Role.RECEIVERS));
+            assertEquals(root, assertThrows(IllegalArgumentException.class, () -> Log.overrides(dir, Map.of())).getMessage());
+        }
+        String nul = "the log's directory has a NUL character in its name, which no file system takes: \"/var\\0lib\"";
+        for (String dir : List.of("/var\0lib", "file:///var%00lib")) {
+            assertRefused(nul, LogOptions.at(dir, LogOptions.Role.RECEIVERS));
+            assertEquals(nul, assertThrows(IllegalArgumentException.class, () -> Log.overrides(dir, Map.of())).getMessage());
+        }
+        for (String scheme : List.of("s3a", "gs", "hdfs")) {
+            assertRefused("the " + scheme + ": location has a NUL character in it: take it out",
+                LogOptions.at(scheme + "://place/my\0app", LogOptions.Role.RECEIVERS));
+        }
+    }
+
     private static void assertRefused(String message, LogOptions options) {
         Executable open = () -> Log.open(options).close();
         assertEquals(message, assertThrows(IllegalArgumentException.class, open, message).getMessage());

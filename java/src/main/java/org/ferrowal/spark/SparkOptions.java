@@ -269,7 +269,7 @@ final class SparkOptions {
                 + " application alone, for example --conf " + DIR + "=file:///var/lib/ferrowal/my-app");
         }
         if (value.startsWith("/")) {
-            return Paths.get(value).normalize().toString();
+            return path(value, value);
         }
         int colon = value.indexOf(':');
         if (colon <= 0) {
@@ -286,7 +286,7 @@ final class SparkOptions {
             String path = uri.getPath();
             if (path != null && path.startsWith("/") && (uri.getAuthority() == null || "localhost".equals(host))
                 && uri.getQuery() == null && uri.getFragment() == null) {
-                return Paths.get(path).normalize().toString();
+                return path(value, path);
             }
         } catch (URISyntaxException e) {
             throw new IllegalArgumentException(DIR + "=" + value + " is not a valid URI (" + e.getReason()
@@ -294,6 +294,20 @@ final class SparkOptions {
         }
         throw new IllegalArgumentException(DIR + "=" + value + " does not name a directory of this machine: give an"
             + " absolute path, or a file: URI such as file:///var/lib/ferrowal/my-app");
+    }
+
+    /** A path, normalized. {@code value} is what names it. */
+    private static String path(String value, String path) {
+        if (path.indexOf('\0') >= 0) {
+            throw new IllegalArgumentException(DIR + "=" + value.replace("\0", "\\0")
+                + " has a NUL character in it, which no path may have");
+        }
+        Path normal = Paths.get(path).normalize();
+        if (normal.getNameCount() == 0) {
+            throw new IllegalArgumentException(DIR + "=" + value + " is the root directory: give each application one of its"
+                + " own, such as file:///var/lib/ferrowal/my-app");
+        }
+        return normal.toString();
     }
 
     /** The configuration with the entries of the directory's {@code ferrowal.properties} over it. */

@@ -76,6 +76,16 @@ class SparkOptionsTest {
         assertEquals("spark.ferrowal.dir=file:///a b is not a valid URI (Illegal character in path): give an absolute"
             + " path, or a file: URI such as file:///var/lib/ferrowal/my-app",
             refused("spark.ferrowal.dir", "file:///a b"));
+        for (String dir : List.of("/", "//", "/a/..", "file:///", "file:/.")) {
+            assertEquals("spark.ferrowal.dir=" + dir + " is the root directory: give each application one of its own, such as"
+                + " file:///var/lib/ferrowal/my-app", refused("spark.ferrowal.dir", dir));
+        }
+        assertEquals("spark.ferrowal.dir=/a\\0b has a NUL character in it, which no path may have",
+            refused("spark.ferrowal.dir", "/a\0b"));
+        assertEquals("spark.ferrowal.dir=file:///a%00b has a NUL character in it, which no path may have",
+            refused("spark.ferrowal.dir", "file:///a%00b"));
+        assertEquals("the s3a: location has a NUL character in it: take it out",
+            refused("spark.ferrowal.dir", "s3a://bucket/a\0b"));
         for (String dir : new String[] {"/a/b", "/a/b/", "file:/a/b", "file:///a/b/", "file://localhost/a/b", "/a/c/../b"}) {
             SparkConf conf = conf().set("spark.ferrowal.dir", dir);
             assertEquals("/a/b", SparkOptions.of(conf, LogOptions.Role.DRIVER).log().dir(), dir);
