@@ -70,7 +70,9 @@ public final class Log implements AutoCloseable {
      *
      * @param options how
      * @return the log
-     * @throws IllegalArgumentException when an option makes no sense
+     * @throws IllegalArgumentException when an option makes no sense, or does not go with those of an instance that is open
+     * @throws NullPointerException when the options are null
+     * @throws UncheckedIOException when the file of a key cannot be read, or Hadoop does not say which user this is
      * @throws NativeLoadException when the native library cannot be loaded
      */
     public static Log open(LogOptions options) {
@@ -90,8 +92,11 @@ public final class Log implements AutoCloseable {
      * @param dir an application's directory, its path or URI; need not exist
      * @param store as in {@link LogOptions#store}
      * @return keys and values, empty where there is no such file
-     * @throws UncheckedIOException when the file is there and cannot be read
-     * @throws IllegalArgumentException when the file is not a properties file
+     * @throws UncheckedIOException when the file is there and cannot be read, or Hadoop does not say which user this is
+     * @throws IllegalArgumentException when the file is not a properties file, or the directory or a key of the store makes no
+     *     sense
+     * @throws NullPointerException when an argument, or a key or value of the store, is null
+     * @throws NativeLoadException when the native library cannot be loaded
      */
     public static Map<String, String> overrides(String dir, Map<String, String> store) {
         Objects.requireNonNull(dir, "dir must be a path or a URI, not null");
@@ -138,7 +143,12 @@ public final class Log implements AutoCloseable {
      * whether a live owner elsewhere holds the log, for which it waits.
      *
      * @throws LogLockedException when the owner does not let go in time
-     * @throws UncheckedIOException when the file system refuses
+     * @throws CorruptRecordException when a driver's log is damaged, but under {@link LogOptions.Recovery#SALVAGE}
+     * @throws MissingLogException when the log's uuid is damaged
+     * @throws IllegalArgumentException when the directory can hold no log: its parent is not there, it is no directory, its
+     *     file system is not allowed ({@link LogOptions#allowNetworkLock}), or a newer release wrote to it
+     * @throws UncheckedIOException when the file system or the store refuses
+     * @throws IllegalStateException when the log is closed
      */
     public void check() {
         open();
@@ -151,7 +161,8 @@ public final class Log implements AutoCloseable {
     }
 
     /**
-     * Appends one record. It is durable when this returns.
+     * Appends one record. It is durable when this returns. The first append opens the log for writing, and may throw what
+     * {@link #check} throws as well.
      *
      * @param record the bytes from position to limit, 0 to 2^31-1 of them; any kind of buffer; its position and limit
      *     stay, and it may be used again once this has returned or thrown
@@ -163,8 +174,17 @@ public final class Log implements AutoCloseable {
      *     bound; nothing of it was written
      * @throws LogFencedException when another driver has taken over: this one will never write again; a local
      *     directory, whose lock excludes other writers, does not give it
+     * @throws LogLockedException when another live owner holds the log
+     * @throws CorruptRecordException when the log cannot be opened for writing, for the damage that is in it
+     * @throws MissingLogException when the log's uuid is damaged, or gone from beside its segments
+     * @throws MissingKeyException when encryption is required, and records are encrypted with a key that was not given
+     * @throws UnauthenticatedRecordException when encryption is required, and no key authenticates what is in the log
+     * @throws NativePanicException when a defect was met, now or in an earlier call; the log takes no more writes until it is
+     *     opened again
+     * @throws IllegalArgumentException when the record is longer than the log's home takes, or the directory can hold no log
      * @throws UncheckedIOException when the device refuses
-     * @throws IllegalStateException when the log is closed
+     * @throws IllegalStateException when the log is closed, unless {@link LogOptions#writeAfterClose} allows it
+     * @throws NullPointerException when the record is null
      */
     public RecordLocation append(ByteBuffer record, long time) {
         Objects.requireNonNull(record, "record must be a ByteBuffer, not null");
@@ -206,6 +226,7 @@ public final class Log implements AutoCloseable {
      * @throws ForeignLogException when the location is of another log
      * @throws UncheckedIOException when the device refuses
      * @throws IllegalStateException when the log is closed
+     * @throws NullPointerException when the location is null
      */
     public ByteBuffer read(RecordLocation location) {
         Objects.requireNonNull(location, "location must be what append returned, not null");
@@ -228,10 +249,12 @@ public final class Log implements AutoCloseable {
     }
 
     /**
-     * All records written and not cleaned, in write order, read as they are asked for.
+     * All records written and not cleaned, in write order, read as they are asked for. Damage is met there: by
+     * {@link Records#hasNext}, under {@link LogOptions.Recovery#STRICT} by its first call.
      *
      * @return the records; close them unless they are used up
-     * @throws CorruptRecordException under {@link LogOptions.Recovery#STRICT}, when anything is damaged
+     * @throws MissingLogException when the log's uuid is damaged, or gone from beside its segments
+     * @throws UncheckedIOException when the directory cannot be read
      * @throws IllegalStateException when the log is closed
      */
     public Records scan() {
@@ -251,8 +274,11 @@ public final class Log implements AutoCloseable {
      * remembers, and no more, also with {@code wait}. With a grace of zero the threshold takes effect exactly, and at once.
      *
      * @param threshold in record time, milliseconds
-     * @param wait whether to return only when that has happened; otherwise this returns at once
-     * @throws IllegalStateException when the log is closed
+     * @param wait whether to return only when that has happened; otherwise this returns at once. Who waits has the log opened
+     *     for writing where it is not, and may get what the first {@link #append} throws
+     * @throws UncheckedIOException with {@code wait}, when the file system or the store keeps segments from being removed
+     * @throws IllegalStateException when the log is closed, unless {@link LogOptions#writeAfterClose} is set: then this does
+     *     nothing
      */
     public void clean(long threshold, boolean wait) {
         if (options.writeAfterClose() && closed.get()) {

@@ -161,6 +161,7 @@ public final class LogOptions {
      * @param dir the application's directory, absolute; made when first written to, its parent must exist
      * @param role whose records
      * @return the options
+     * @throws NullPointerException when an argument is null
      */
     public static LogOptions in(Path dir, Role role) {
         Objects.requireNonNull(dir, "dir must be the path of the application's directory, not null");
@@ -175,6 +176,7 @@ public final class LogOptions {
      *     {@code abfss://container@account.dfs.core.windows.net/my-app}
      * @param role whose records
      * @return the options
+     * @throws NullPointerException when an argument is null
      */
     public static LogOptions at(String location, Role role) {
         return new LogOptions(location, role);
@@ -186,6 +188,7 @@ public final class LogOptions {
      * @param properties by the keys of Hadoop's clients, {@code fs.s3a.endpoint} for example; those that are not known are
      *     ignored, and values are never logged
      * @return the options with them
+     * @throws NullPointerException when the map, or a key or value in it, is null
      */
     public LogOptions store(Map<String, String> properties) {
         refuseNulls("properties", properties);
@@ -210,6 +213,7 @@ public final class LogOptions {
      *
      * @param compression {@link Compression#NONE} by default
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions compression(Compression compression) {
         LogOptions copy = copy();
@@ -238,6 +242,7 @@ public final class LogOptions {
      * @param key the key for new records
      * @param older keys of records that are there already, to read them
      * @return the options with them
+     * @throws NullPointerException when a key, or the array, is null
      */
     public LogOptions encryption(String key, String... older) {
         List<String> all = new ArrayList<>();
@@ -254,6 +259,7 @@ public final class LogOptions {
      *
      * @param keys where the keys are, see {@link #encryption}
      * @return the options with them
+     * @throws NullPointerException when a key, or the array, is null
      */
     public LogOptions decryption(String... keys) {
         LogOptions copy = copy();
@@ -289,6 +295,7 @@ public final class LogOptions {
      *
      * @param takeover {@link Takeover#REFUSE} by default
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions takeover(Takeover takeover) {
         LogOptions copy = copy();
@@ -301,6 +308,7 @@ public final class LogOptions {
      *
      * @param time zero by default, a second at most
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions groupLinger(Duration time) {
         LogOptions copy = copy();
@@ -325,6 +333,7 @@ public final class LogOptions {
      *
      * @param recovery {@link Recovery#DEFAULT} by default
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions recovery(Recovery recovery) {
         LogOptions copy = copy();
@@ -337,6 +346,7 @@ public final class LogOptions {
      *
      * @param durability {@link Durability#DEVICE} by default
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions durability(Durability durability) {
         LogOptions copy = copy();
@@ -349,6 +359,7 @@ public final class LogOptions {
      *
      * @param barrier {@link Barrier#AUTO} by default
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions barrier(Barrier barrier) {
         LogOptions copy = copy();
@@ -361,6 +372,7 @@ public final class LogOptions {
      *
      * @param every zero, the default, is never; otherwise a second to 365 days
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions summary(Duration every) {
         LogOptions copy = copy();
@@ -409,6 +421,7 @@ public final class LogOptions {
      *
      * @param recordTime in record time, which need not be wall time; zero to 365 days, 60 s by default
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions rollingInterval(Duration recordTime) {
         LogOptions copy = copy();
@@ -421,6 +434,7 @@ public final class LogOptions {
      *
      * @param bound zero to 365 days; 3 s for a driver and 20 s for receivers by default
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions writeTimeout(Duration bound) {
         LogOptions copy = copy();
@@ -433,6 +447,7 @@ public final class LogOptions {
      *
      * @param recordTime in record time, not negative, 10 s by default; zero makes thresholds exact
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions cleanGrace(Duration recordTime) {
         LogOptions copy = copy();
@@ -445,6 +460,7 @@ public final class LogOptions {
      *
      * @param bound zero to 365 days, 30 s by default
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions lockWait(Duration bound) {
         LogOptions copy = copy();
@@ -482,6 +498,7 @@ public final class LogOptions {
      *
      * @param time zero to 365 days, 10 s by default
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions linger(Duration time) {
         LogOptions copy = copy();
@@ -494,6 +511,7 @@ public final class LogOptions {
      *
      * @param time zero to 365 days, 1 s by default
      * @return the options with it
+     * @throws NullPointerException when it is null
      */
     public LogOptions idleMark(Duration time) {
         LogOptions copy = copy();

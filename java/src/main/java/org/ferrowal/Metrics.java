@@ -73,6 +73,7 @@ public final class Metrics {
      * @param role whose
      * @return a new array, in the order of {@link #all}
      * @throws NativeLoadException when the native library cannot be loaded
+     * @throws NullPointerException when the role is null
      */
     public static long[] values(LogOptions.Role role) {
         Objects.requireNonNull(role, "role must be DRIVER or RECEIVERS, not null");
@@ -87,6 +88,7 @@ public final class Metrics {
      * @param role whose
      * @return in the order of {@link #all}
      * @throws NativeLoadException when the native library cannot be loaded
+     * @throws NullPointerException when the role is null
      */
     public static Map<String, Long> of(LogOptions.Role role) {
         long[] values = values(role);

@@ -27,9 +27,14 @@ public final class Records implements Iterator<ByteBuffer>, AutoCloseable {
     }
 
     /**
-     * Whether there is another record. Reads from storage, and throws what {@link Log#read} throws; damage is met here.
-     * Behind the last record, and after a failure, it stays false.
+     * Whether there is another record. Reads from storage; damage is met here. Behind the last record, and after a failure, it
+     * stays false.
      *
+     * @throws CorruptRecordException when bytes no longer check, but under {@link LogOptions.Recovery#SALVAGE}
+     * @throws MissingKeyException when a record is encrypted with a key that was not given
+     * @throws UnauthenticatedRecordException when encryption is required, and no key authenticates a record
+     * @throws IllegalArgumentException when a newer release wrote a segment
+     * @throws java.io.UncheckedIOException when the device refuses
      * @throws IllegalStateException when this was closed before its end was reached, so that nobody takes it for the end
      */
     @Override
@@ -54,7 +59,7 @@ public final class Records implements Iterator<ByteBuffer>, AutoCloseable {
     }
 
     /**
-     * The next record.
+     * The next record. Throws what {@link #hasNext} throws, unless that was called for it before.
      *
      * @throws NoSuchElementException when there are no more
      * @throws IllegalStateException when this was closed before its end was reached

@@ -23,6 +23,10 @@ public final class DriverWriteAheadLog extends WriteAheadLog {
      * @param conf the application's configuration
      * @throws IllegalArgumentException when a {@code spark.ferrowal.*} key is missing, unknown or has a bad value
      * @throws org.ferrowal.LogLockedException when another live driver holds the log
+     * @throws org.ferrowal.CorruptRecordException when the log is damaged, but under {@code spark.ferrowal.recovery=salvage}
+     * @throws org.ferrowal.MissingLogException when the log's uuid is damaged
+     * @throws org.ferrowal.NativeLoadException when the native library cannot be loaded
+     * @throws java.io.UncheckedIOException when a file, the file system or the store cannot be read
      */
     public DriverWriteAheadLog(SparkConf conf) {
         log = new SparkLog(SparkOptions.of(conf, LogOptions.Role.DRIVER));
@@ -40,13 +44,20 @@ public final class DriverWriteAheadLog extends WriteAheadLog {
         return log.write(record, time);
     }
 
-    /** The record of a handle. Spark does not read the driver's log this way. */
+    /**
+     * The record of a handle. Spark does not read the driver's log this way. Throws what {@link org.ferrowal.Log#read} throws.
+     *
+     * @throws IllegalArgumentException when the handle is not one of ferrowal's
+     */
     @Override
     public ByteBuffer read(WriteAheadLogRecordHandle handle) {
         return log.read(handle);
     }
 
-    /** All records of this application's life that are not cleaned, in write order. */
+    /**
+     * All records of this application's life that are not cleaned, in write order. Throws what {@link org.ferrowal.Log#scan}
+     * throws, and the iterator what {@link org.ferrowal.Records} throws.
+     */
     @Override
     public Iterator<ByteBuffer> readAll() {
         return log.readAll();

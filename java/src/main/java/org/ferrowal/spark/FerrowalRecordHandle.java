@@ -24,6 +24,7 @@ public final class FerrowalRecordHandle extends WriteAheadLogRecordHandle {
      * Makes a handle.
      *
      * @param location the record's place
+     * @throws NullPointerException when it is null
      */
     public FerrowalRecordHandle(RecordLocation location) {
         this.location = Objects.requireNonNull(location, "location");

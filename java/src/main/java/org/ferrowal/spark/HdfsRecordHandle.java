@@ -28,7 +28,8 @@ public final class HdfsRecordHandle extends FileBasedWriteAheadLogSegment {
      *
      * @param directory the log's directory, an {@code hdfs:} URI
      * @param location the record's place in a receivers' log
-     * @throws IllegalArgumentException when the directory is not in HDFS
+     * @throws IllegalArgumentException when the directory is null, not in HDFS, or has a part that leads elsewhere
+     * @throws NullPointerException when the location is null
      */
     public HdfsRecordHandle(String directory, RecordLocation location) {
         super(path(directory, location), location.offset(), location.length());

@@ -22,6 +22,8 @@ public final class ReceiverWriteAheadLog extends WriteAheadLog {
      *
      * @param conf the application's configuration
      * @throws IllegalArgumentException when a {@code spark.ferrowal.*} key is missing, unknown or has a bad value
+     * @throws org.ferrowal.NativeLoadException when the native library cannot be loaded
+     * @throws java.io.UncheckedIOException when {@code ferrowal.properties} or the file of a key cannot be read
      */
     public ReceiverWriteAheadLog(SparkConf conf) {
         log = new SparkLog(SparkOptions.of(conf, LogOptions.Role.RECEIVERS));
@@ -35,14 +37,19 @@ public final class ReceiverWriteAheadLog extends WriteAheadLog {
 
     /**
      * The record of a handle, or, under {@code spark.ferrowal.recovery=salvage}, an empty block in place of one that is
-     * proven to be damaged or was cleaned. See {@link org.ferrowal.Log#read}.
+     * proven to be damaged or was cleaned. Throws what {@link org.ferrowal.Log#read} throws.
+     *
+     * @throws IllegalArgumentException when the handle is not one of ferrowal's
      */
     @Override
     public ByteBuffer read(WriteAheadLogRecordHandle handle) {
         return log.read(handle);
     }
 
-    /** All records of all receivers that are not cleaned; in write order for each executor. */
+    /**
+     * All records of all receivers that are not cleaned; in write order for each executor. Throws what
+     * {@link org.ferrowal.Log#scan} throws, and the iterator what {@link org.ferrowal.Records} throws.
+     */
     @Override
     public Iterator<ByteBuffer> readAll() {
         return log.readAll();
