@@ -603,7 +603,9 @@ impl Run {
         let mut i = 0;
         while i < self.life().callers.len() {
             let open = match &self.life().callers[i] {
-                Caller::Waiting { group, .. } | Caller::Large { group, .. } => group.gate.is_open(),
+                Caller::Waiting { group, .. } => group.gate.is_open(),
+                // Its thread is the one that writes it: who was fenced meanwhile sees so when that is over.
+                Caller::Large { group, .. } => group.gate.is_open() && !self.is_writing(group),
                 _ => false,
             };
             if !open {
@@ -626,6 +628,12 @@ impl Run {
             };
             self.answered(record, result);
         }
+    }
+
+    fn is_writing(&self, group: &sync::Arc<Group>) -> bool {
+        let is_it =
+            |op: &Op| matches!(op, Op::Write { group: theirs, .. } if sync::Arc::ptr_eq(theirs, group));
+        self.life().pending.iter().any(|(op, _)| is_it(op))
     }
 
     /// A caller has its answer.
