@@ -37,11 +37,12 @@ impl Clean {
         if !self.dry_run && self.target.writer.is_some() {
             return Err(Failure::Say("cleaning is for all receivers at once: leave --writer out".into()));
         }
-        let survey = self.target.survey(Look::Ends, &|storage| storage)?;
+        let survey = self.target.survey(Look::AllThatCanBeRead, &|storage| storage)?;
         let home = self.target.home()?;
         let mut found = Vec::new();
         for part in &survey.parts {
-            found.push((part, part.storage.list()?, part.doomed(home.as_ref(), self.before)?));
+            let listed = if part.unlisted { Vec::new() } else { part.storage.list()? };
+            found.push((part, listed, part.doomed(home.as_ref(), self.before)?));
         }
         let mut cleaned = Ok(());
         for role in [Role::Driver, Role::Receivers] {
@@ -112,7 +113,9 @@ impl Clean {
         options.linger = Duration::ZERO;
         let log = Log::open(options)?;
         // A driver's log goes on with what is there only if it was read first.
-        drop(log.scan()?);
+        if role == Role::Driver {
+            drop(log.scan()?);
+        }
         log.clean(self.before, true)?;
         log.close()?;
         Ok(())

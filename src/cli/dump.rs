@@ -16,7 +16,7 @@ const FOLLOW: Duration = Duration::from_millis(250);
 /// Bytes of a record that a line shows.
 const SHOWN: usize = 64;
 
-/// Goes through the records in write order. Without a filter: all that are not cleaned.
+/// Goes through the records in write order. Without a filter: all that are not cleaned, of the current generation.
 #[derive(Args)]
 pub(super) struct Dump {
     #[command(flatten)]
@@ -30,6 +30,9 @@ pub(super) struct Dump {
     /// Only the record of this handle, as messages name it: 1c9e7a2b/3@8192+100.
     #[arg(long, value_name = "HANDLE")]
     handle: Option<String>,
+    /// Only what fresh starts of the driver have set aside: records of earlier generations, which are never replayed.
+    #[arg(long, conflicts_with = "handle")]
+    set_aside: bool,
     /// No more than so many records.
     #[arg(long, short = 'n', value_name = "N")]
     limit: Option<u64>,
@@ -115,7 +118,11 @@ impl Dump {
         let (mut shown, mut code, mut broken) = (0, WELL, None);
         for part in &survey.parts {
             // Another segment may have another key, and its damage is not asked for.
-            let is_in = |s: &SegmentState| wanted.as_ref().is_none_or(|w| w.is_in(s));
+            let older = |s: &SegmentState| s.generation < part.analysis.generation;
+            let is_in = |s: &SegmentState| match &wanted {
+                Some(wanted) => wanted.is_in(s),
+                None => older(s) == self.set_aside,
+            };
             part.records_in(0, is_in, &mut |seen| {
                 let record = match seen {
                     Seen::Record(record) => record,

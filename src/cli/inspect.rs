@@ -107,24 +107,38 @@ impl Inspect {
                 writeln!(out)?;
             }
         }
-        for finding in &analysis.findings {
-            writeln!(out, "  {finding}")?;
+        for line in told(part) {
+            writeln!(out, "  {line}")?;
         }
         Ok(())
     }
 }
 
+/// What was found in a part, a line each.
+pub(super) fn told(part: &Part) -> impl Iterator<Item = String> {
+    let aside = part.analysis.aside.iter().map(|finding| format!("set aside by a fresh start: {finding}"));
+    part.analysis.findings.iter().map(ToString::to_string).chain(aside)
+}
+
 /// Whether anything is corrupt.
 pub(super) fn verdict(survey: &Survey) -> u8 {
-    let corrupt = survey.parts.iter().flat_map(|p| &p.analysis.findings).any(|f| f.corrupt);
-    if corrupt { DAMAGED } else { WELL }
+    let corrupt = |p: &Part| !p.analysis.aside.is_empty() || p.analysis.findings.iter().any(|f| f.corrupt);
+    if survey.parts.iter().any(corrupt) { DAMAGED } else { WELL }
 }
 
 /// All segments of the current generation together.
 pub(super) fn total(part: &Part) -> Tally {
+    sum(part, |s| s.generation == part.analysis.generation)
+}
+
+/// All segments of earlier generations together.
+pub(super) fn aside(part: &Part) -> Tally {
+    sum(part, |s| s.generation < part.analysis.generation)
+}
+
+fn sum(part: &Part, wanted: impl Fn(&SegmentState) -> bool) -> Tally {
     let none = Tally { groups: 0, records: 0, bytes: 0, min_time: i64::MAX, max_time: i64::MIN, void: 0 };
-    let current = part.analysis.segments.iter().filter(|s| s.generation == part.analysis.generation);
-    current.map(|s| part.tally(s)).fold(none, |a, b| Tally {
+    part.analysis.segments.iter().filter(|s| wanted(s)).map(|s| part.tally(s)).fold(none, |a, b| Tally {
         groups: a.groups + b.groups,
         records: a.records + b.records,
         bytes: a.bytes + b.bytes,
@@ -199,6 +213,8 @@ pub(super) fn as_json(survey: &Survey) -> Value {
         value["threshold"] = json!(known(analysis.threshold));
         value["segments"] = analysis.segments.iter().map(|s| segment_json(part, s)).collect();
         value["findings"] = analysis.findings.iter().map(finding_json).collect();
+        value["setAside"] = tally_json(&aside(part));
+        value["setAside"]["findings"] = analysis.aside.iter().map(finding_json).collect();
         value
     });
     json!({ "log": survey.log, "writers": parts.collect::<Value>() })

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     DAMAGED, Failure, Target, WELL, bytes, count,
-    inspect::{as_json, verdict},
+    inspect::{as_json, told},
     progress::Progress,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     location::Location,
     log::{
         salvage::{Salvaged, begin_copy, make_dir, salvage},
-        survey::{Look, survey},
+        survey::{Look, Part, survey},
     },
     options::{Options, Role},
     storage,
@@ -71,7 +71,7 @@ impl Salvage {
         let copy = std::path::absolute(&self.copy)?;
         begin_copy(&copy, survey_of.log, &small)?;
         let mut done = Salvaged::default();
-        for part in &survey_of.parts {
+        for part in survey_of.parts.iter().filter(|p| !p.unlisted) {
             let dir = copy.join(part.name());
             make_dir(&dir)?;
             done += salvage(part, &dir)?;
@@ -80,13 +80,18 @@ impl Salvage {
         let copied = storage::home(&Options::new(Location::from(copy.clone()), Role::Receivers))?;
         let check =
             survey(copied.as_ref(), |_| true, Look::Everything, &KeyRing::default(), &|storage| storage)?;
-        let lacks = verdict(&check) != WELL || done.unfilled > 0;
+        // What is damaged in what a fresh start has set aside is copied as it is, and in no way of an open.
+        let corrupt = check.parts.iter().flat_map(|p| &p.analysis.findings).any(|f| f.corrupt);
+        let lacks = corrupt || done.unfilled > 0;
+        // It may be good, and whoever may read it can save it.
+        let unread: Vec<String> =
+            survey_of.parts.iter().filter(|p| p.unlisted || !p.notes.is_empty()).map(Part::name).collect();
         // Where the uuid is the wrong one, all of them: a copy of nothing is whole, and nothing is saved.
         let mut foreign: BTreeMap<Uuid, u64> = BTreeMap::new();
         for log in survey_of.parts.iter().flat_map(|p| &p.analysis.segments).filter_map(|s| s.foreign) {
             *foreign.entry(log).or_default() += 1;
         }
-        let whole = !lacks && foreign.is_empty();
+        let whole = !lacks && foreign.is_empty() && unread.is_empty();
         if self.json {
             let mut value = as_json(&check);
             value["copy"] = json!(copy);
@@ -96,12 +101,13 @@ impl Salvage {
             value["unfilledGroups"] = json!(done.unfilled);
             value["refusedRecords"] = json!(done.refused);
             value["foreign"] = json!(foreign);
+            value["unread"] = json!(unread);
             value["whole"] = json!(whole);
             writeln!(out, "{value:#}")?;
         } else {
             for part in &survey_of.parts {
-                for finding in &part.analysis.findings {
-                    writeln!(out, "{}: {finding}", part.name())?;
+                for line in told(part) {
+                    writeln!(out, "{}: {line}", part.name())?;
                 }
             }
             writeln!(
@@ -124,6 +130,13 @@ impl Salvage {
                     count(*segments),
                     survey_of.log,
                     home.place().trim_end_matches('/'),
+                )?;
+            }
+            if !unread.is_empty() {
+                writeln!(
+                    out,
+                    "not all of {} could be read, and what could not may be good: it is not in the copy. If that can be mended (permissions, a file that there is a copy of), salvage it again",
+                    unread.join(", ")
                 )?;
             }
             if lacks {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     DAMAGED, Failure, Target, UNOPENED, WELL, bytes, count,
-    inspect::{as_json, total, verdict},
+    inspect::{as_json, aside, told, total, verdict},
     progress::Progress,
 };
 use crate::{
@@ -87,10 +87,21 @@ impl Verify {
         }
         let (mut corrupt, mut torn) = (0, 0);
         for part in &survey.parts {
-            let sum = total(part);
-            writeln!(out, "{}: {} records, {}", part.name(), count(sum.records), bytes(sum.bytes))?;
-            for finding in &part.analysis.findings {
-                writeln!(out, "  {finding}")?;
+            let (sum, aside) = (total(part), aside(part));
+            write!(out, "{}: {} records, {}", part.name(), count(sum.records), bytes(sum.bytes))?;
+            if aside.groups > 0 {
+                write!(
+                    out,
+                    "; and {} records, {}, that fresh starts have set aside: they are never replayed",
+                    count(aside.records),
+                    bytes(aside.bytes)
+                )?;
+            }
+            writeln!(out)?;
+            for line in told(part) {
+                writeln!(out, "  {line}")?;
+            }
+            for finding in part.analysis.findings.iter().chain(&part.analysis.aside) {
                 *(if finding.corrupt { &mut corrupt } else { &mut torn }) += 1;
             }
         }
@@ -111,7 +122,13 @@ impl Verify {
                 count(*records)
             )?;
         }
-        if code == DAMAGED {
+        let aside: usize = survey.parts.iter().map(|p| p.analysis.aside.len()).sum();
+        if code == DAMAGED && corrupt == aside {
+            writeln!(
+                out,
+                "corrupt places: {corrupt}, all in what fresh starts have set aside: no driver replays that, and the next cleaning drops it"
+            )?;
+        } else if code == DAMAGED {
             writeln!(
                 out,
                 "corrupt places: {corrupt}. `ferrowal salvage` copies what is good; spark.ferrowal.recovery=salvage lets the application go on without the damaged records."

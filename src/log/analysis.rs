@@ -256,6 +256,8 @@ pub(crate) struct Analysis {
     pub(crate) threshold: i64,
     pub(crate) low_water: u64,
     pub(crate) findings: Vec<Finding>,
+    /// What is corrupt in earlier generations, which are never replayed; only where every group is looked at.
+    pub(crate) aside: Vec<Finding>,
 }
 
 /// What to look at, and how closely.
@@ -295,18 +297,7 @@ pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
 
 fn look(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
     let (newest, segments, unmade) = look_at_all(storage, scope)?;
-    let mut analysis = Analysis {
-        place: storage.place(),
-        newest,
-        segments,
-        generation: 1,
-        epoch: 0,
-        first: 0,
-        end: 1,
-        threshold: i64::MIN,
-        low_water: 0,
-        findings: Vec::new(),
-    };
+    let mut analysis = Analysis::of(storage.place(), newest, segments);
     analysis.conclude(scope);
     for id in unmade {
         let detail = "the segment was being made and has no header, and so no record".into();
@@ -597,6 +588,32 @@ fn walk(
 }
 
 impl Analysis {
+    /// Of these segments, before anything is concluded.
+    fn of(place: String, newest: u64, segments: Vec<SegmentState>) -> Analysis {
+        Analysis {
+            place,
+            newest,
+            segments,
+            generation: 1,
+            epoch: 0,
+            first: 0,
+            end: 1,
+            threshold: i64::MIN,
+            low_water: 0,
+            findings: Vec::new(),
+            aside: Vec::new(),
+        }
+    }
+
+    /// Of a writer whose segments cannot even be listed.
+    pub(crate) fn unlisted(storage: &dyn Storage, writer: Option<Uuid>, why: &str) -> Analysis {
+        let mut analysis = Analysis::of(storage.place(), 0, Vec::new());
+        let detail = format!("the segments cannot be listed: {why}");
+        let writer = writer.unwrap_or_default();
+        analysis.findings.push(Finding { writer, segment: 0, offset: 0, corrupt: true, detail });
+        analysis
+    }
+
     fn conclude(&mut self, scope: Scope) {
         self.generation = self.segments.iter().map(|s| s.generation).max().unwrap_or(1);
         self.epoch = self.segments.iter().map(|s| s.epoch).max().unwrap_or(0);
@@ -620,14 +637,44 @@ impl Analysis {
                 void_from = segment.base().map_or(void_from, |b| b.min(void_from));
             }
         }
-        self.find_end(watermark, scope);
+        self.find_end(watermark, None, scope);
+        if scope.deep {
+            self.look_aside(scope);
+        }
     }
 
-    /// Goes through the current generation in sequence up to the first group that is missing.
-    fn find_end(&mut self, watermark: u64, scope: Scope) {
+    /// Looks at each earlier generation as if it was the last one. What was torn then is nothing to anybody.
+    fn look_aside(&mut self, scope: Scope) {
+        let (generation, first, end) = (self.generation, self.first, self.end);
+        let findings = std::mem::take(&mut self.findings);
+        let mut all: Vec<u64> = self.segments.iter().map(|s| s.generation).collect();
+        all.sort_unstable();
+        all.dedup();
+        for pair in all.windows(2) {
+            let (older, newer) = (pair[0], pair[1]);
+            self.generation = older;
+            let of = |generation| self.segments.iter().filter(move |s| s.generation == generation);
+            // The next one went on behind the last sequence that counted. Only headers say so: a footer may be of whoever settled
+            // the segment, generations later.
+            let begun = of(newer).find(|s| s.header_checks).map_or(0, |s| s.past.first);
+            // A cleaning may have taken a part: the oldest that is there need not be where it began.
+            let from = of(older).find_map(SegmentState::base).unwrap_or(begun);
+            self.find_end(begun, Some(from), scope);
+            // Of a segment that is missing the generation is not known, so it is found once in each.
+            let known = |f: &Finding| findings.iter().any(|k| k.corrupt && k.segment == f.segment);
+            let new = std::mem::take(&mut self.findings);
+            self.aside.extend(new.into_iter().filter(|f| f.corrupt && !known(f)));
+        }
+        (self.generation, self.first, self.end, self.findings) = (generation, first, end, findings);
+    }
+
+    /// Goes through the current generation in sequence, from `from` on or else from what its groups say, up to the first group
+    /// that is missing.
+    fn find_end(&mut self, watermark: u64, from: Option<u64>, scope: Scope) {
         let current = |s: &&SegmentState| s.generation == self.generation;
         let mut findings = Vec::new();
-        let first = self.segments.iter().filter(current).filter_map(SegmentState::first).max().unwrap_or(0);
+        let said = || self.segments.iter().filter(current).filter_map(SegmentState::first).max();
+        let first = from.or_else(said).unwrap_or(0);
         let mut expected = Some(first).filter(|f| *f > 0).unwrap_or_else(|| {
             // No group in this generation yet: go on behind what came before.
             self.segments

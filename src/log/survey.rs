@@ -10,7 +10,7 @@ pub(crate) use super::analysis::{Analysis, Content, SegmentState};
 use super::{
     analysis::{Scope, analyse},
     recover,
-    unread::{Notes, Unread, patiently},
+    unread::{Notes, Unread, cause, patiently},
     walk::{Found, Frame, Frames, GroupAt, Walk, Window},
 };
 use crate::{
@@ -51,6 +51,10 @@ pub(crate) struct Part {
     pub(crate) keys: KeyRing,
     /// Whether somebody has it open for writing.
     pub(crate) live: bool,
+    /// What of it could not be read until now.
+    pub(crate) notes: Notes,
+    /// Whether its segments could not even be listed.
+    pub(crate) unlisted: bool,
 }
 
 /// Why there is no uuid: another directory, or a log whose `ferrowal.id` is gone.
@@ -97,15 +101,24 @@ pub(crate) fn survey(
             Which::Receiver(uuid) => Some(uuid),
         };
         let deep = look == Look::Everything;
-        let mut analysis =
-            analyse(storage.as_ref(), Scope { log, writer, deep, limit: None, settle: false })?;
+        let scope = Scope { log, writer, deep, limit: None, settle: false };
+        let (mut analysis, unlisted) = match analyse(storage.as_ref(), scope) {
+            Ok(analysis) => (analysis, false),
+            // One directory that is not theirs to read must not hide what all the others hold.
+            Err(error) if look != Look::Ends => {
+                let why = error.to_string();
+                cause(error)?;
+                (Analysis::unlisted(storage.as_ref(), writer, &why), true)
+            }
+            Err(error) => return Err(error),
+        };
         tell(&mut analysis, notes.all());
-        if which == Which::Driver && analysis.newest == 0 {
+        if which == Which::Driver && analysis.newest == 0 && !unlisted {
             continue;
         }
         let live = matches!(home.await_unclaimed(which, Duration::ZERO), Err(Error::Locked { .. }));
-        let began = super::scan::began(storage.as_ref())?;
-        parts.push((began, Part { which, storage, analysis, keys: keys.clone(), live }));
+        let began = if unlisted { 0 } else { super::scan::began(storage.as_ref())? };
+        parts.push((began, Part { which, storage, analysis, keys: keys.clone(), live, notes, unlisted }));
     }
     parts.sort_by_key(|(began, part)| (part.which != Which::Driver, *began));
     Ok(Survey { log, parts: parts.into_iter().map(|(_, part)| part).collect() })
@@ -124,7 +137,9 @@ fn tell(analysis: &mut Analysis, unread: Vec<Unread>) {
             bytes => format!("{bytes} bytes cannot be read: {why}"),
         };
         // What else is said of this place follows from that.
-        analysis.findings.retain(|f| f.segment != segment || f.offset != offset);
+        for said in [&mut analysis.findings, &mut analysis.aside] {
+            said.retain(|f| f.segment != segment || f.offset != offset);
+        }
         analysis.findings.push(Finding { writer, segment, offset, corrupt: true, detail });
     }
 }
@@ -180,6 +195,9 @@ impl Part {
     pub(crate) fn doomed(&self, home: &dyn Home, threshold: i64) -> Result<Doomed> {
         let kept = |why| Ok(Doomed { kept: Some(why), ..Doomed::default() });
         let damaged = self.analysis.findings.iter().any(|f| f.corrupt);
+        if self.unlisted {
+            return kept("its directory cannot be read");
+        }
         let listed: Vec<u64> = self.storage.list()?.iter().map(|l| l.id).collect();
         let Which::Receiver(writer) = self.which else {
             return match (self.live, damaged) {
@@ -299,18 +317,17 @@ impl Part {
     /// Gives everything from group `from` on to `visit`, in write order, until it answers false; earlier generations'
     /// records are passed over. What is not readable is given, too.
     pub(crate) fn records(&self, from: u64, visit: &mut dyn FnMut(Seen) -> Result<bool>) -> Result<()> {
-        self.records_in(from, |_| true, visit)
+        self.records_in(from, |s| s.generation == self.analysis.generation, visit)
     }
 
-    /// The same, of those segments alone that are `wanted`.
+    /// The same, of those segments alone that are `wanted`, whatever their generation.
     pub(crate) fn records_in(
         &self,
         from: u64,
         wanted: impl Fn(&SegmentState) -> bool,
         visit: &mut dyn FnMut(Seen) -> Result<bool>,
     ) -> Result<()> {
-        let current = |s: &&SegmentState| s.generation == self.analysis.generation && wanted(s);
-        for segment in self.analysis.segments.iter().filter(current) {
+        for segment in self.analysis.segments.iter().filter(|s| wanted(s)) {
             let past = match &segment.content {
                 Content::Sealed(f) => f.next <= from,
                 _ => segment.kept(u64::MAX).last().is_some_and(|g| g.header.sequence < from),

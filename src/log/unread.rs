@@ -62,6 +62,11 @@ impl Notes {
         until.0 = until.0.max(end);
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.locked().is_empty()
+    }
+
     /// All of them, in order; neighbours together.
     pub(crate) fn all(&self) -> Vec<Unread> {
         let mut all: Vec<Unread> = Vec::new();
@@ -95,7 +100,7 @@ pub(crate) fn patiently(storage: Arc<dyn Storage>, notes: &Notes) -> Arc<dyn Sto
 }
 
 /// Why bytes are not given; any other error is that.
-fn cause(error: Error) -> Result<Arc<io::Error>> {
+pub(super) fn cause(error: Error) -> Result<Arc<io::Error>> {
     match &error {
         Error::Io { source, .. } if Errno::from_io_error(source).is_some_and(|e| CAUSES.contains(&e)) => {
             Ok(Arc::clone(source))

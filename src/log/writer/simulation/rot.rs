@@ -12,7 +12,10 @@ use crate::{
     error::Error,
     format::{FRAME_HEADER, GROUP_HEADER},
     handle::RecordHandle,
-    log::{analysis::Scope, recover::recover},
+    log::{
+        analysis::{Scope, analyse},
+        recover::recover,
+    },
     options::{Recovery, Role},
     storage::{Home, Which},
 };
@@ -53,6 +56,11 @@ impl Run {
         let policy = [Recovery::Strict, Recovery::Default, Recovery::Salvage][self.random.below(3) as usize];
         self.say(|| format!("{rot:?} at {victim}, and then {policy:?}"));
         let copy = self.world.fork();
+        // What was set aside is whole as well, however its generation ended.
+        let scope = Scope { log: copy.log(), deep: true, ..Scope::default() };
+        let looked = analyse(copy.storage(Which::Driver).as_ref(), scope);
+        let aside = looked.map(|analysis| analysis.aside).unwrap_or_default();
+        assert!(aside.is_empty(), "of what was set aside what is whole is called corrupt: {aside:?}");
         let which = match self.role() {
             Role::Driver => Which::Driver,
             Role::Receivers => Which::Receiver(victim.writer),
