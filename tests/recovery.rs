@@ -334,6 +334,29 @@ fn files_that_are_deleted_under_the_log_are_noticed_by_the_next_write() {
     }
 }
 
+/// What somebody makes anew there is no part of this log: it has no uuid, and another process may have the lock.
+#[test]
+fn in_a_directory_that_was_made_anew_an_open_log_makes_no_segment() {
+    for role in [Role::Driver, Role::Receivers] {
+        let base = tempfile::tempdir().unwrap();
+        let dir = base.path().join("log");
+        let log = open(&dir, role);
+        let first = log.append(b"lost", 1).unwrap();
+        let writers = segment_file(&dir, role, &first).parent().unwrap().to_owned();
+        fs::remove_dir_all(&dir).unwrap();
+        fs::create_dir_all(&writers).unwrap();
+        for _ in 0..2 {
+            let refused = log.append(b"no log", 2).unwrap_err();
+            let said = refused.to_string();
+            assert!(matches!(refused, Error::Missing { .. }) && said.contains("LOCK is not there"), "{said}");
+        }
+        // Nor is nothing what was written.
+        assert!(matches!(log.scan().err(), Some(Error::Missing { .. })));
+        drop(log.close());
+        assert_eq!(fs::read_dir(&writers).unwrap().count(), 0, "something was made");
+    }
+}
+
 /// The segments of a driver's log, by number.
 fn driver_segments(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut found: Vec<_> = fs::read_dir(dir.join("driver"))

@@ -606,6 +606,7 @@ impl Analysis {
     }
 
     /// Of a writer whose segments cannot even be listed.
+    #[cfg(feature = "cli")]
     pub(crate) fn unlisted(storage: &dyn Storage, writer: Option<Uuid>, why: &str) -> Analysis {
         let mut analysis = Analysis::of(storage.place(), 0, Vec::new());
         let detail = format!("the segments cannot be listed: {why}");

@@ -233,7 +233,7 @@ impl Log {
     /// the creation of their oldest segments.
     ///
     /// # Errors
-    /// If the directory cannot be read. Damage is met while iterating.
+    /// If the directory cannot be read, or is not there any more since the log was opened. Damage is met while iterating.
     pub fn scan(&self) -> Result<Scan> {
         self.first_use();
         self.goes_on.store(true, Ordering::Release);

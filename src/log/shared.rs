@@ -500,6 +500,10 @@ impl Shared {
     }
 
     pub(crate) fn scan(&self) -> Result<Scan> {
+        // Where the directory is gone that it writes to, what is found there now is no answer.
+        if let Some(writer) = self.writer() {
+            writer.check_claim()?;
+        }
         let Some(log) = self.log_id_of_segments()? else {
             return Ok(Scan::new(Vec::new(), self.options.recovery));
         };

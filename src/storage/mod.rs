@@ -214,6 +214,11 @@ pub(crate) trait Claim: Send + Sync + Debug {
     fn taken(&self) -> Result<()> {
         Ok(())
     }
+
+    /// Looks whether it still keeps others out, before a segment is made. Homes that fence find out when they make it.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// One application's directory.

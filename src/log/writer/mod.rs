@@ -295,6 +295,11 @@ impl Writer {
         }
     }
 
+    /// Looks whether others are still kept out of what it writes to.
+    pub(crate) fn check_claim(&self) -> Result<()> {
+        self.shared.check_claim()
+    }
+
     /// Drops what lies below the threshold; returns at once unless `wait`.
     pub(crate) fn clean(&self, threshold: i64, wait: bool) -> Result<()> {
         let gate = self.shared.commit.with(|core| core.clean(threshold, wait));
@@ -481,6 +486,13 @@ impl Shared {
         }
     }
 
+    fn check_claim(&self) -> Result<()> {
+        match self.claim.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(claim) => claim.check(),
+            None => Ok(()),
+        }
+    }
+
     /// Carries out one operation. Failures go back to the machine, which decides; here they are only told.
     fn carry_out(&self, op: Op) -> Outcome {
         match op {
@@ -503,7 +515,7 @@ impl Shared {
                 .coded(self.coder.coding());
                 let header = |recycled| header.recycled(recycled).encode();
                 let began = Instant::now();
-                let result = self.storage.create(id, space, &header);
+                let result = self.check_claim().and_then(|()| self.storage.create(id, space, &header));
                 if !space.urgent {
                     self.metrics.time(Sized::Prepare, began.elapsed());
                     add(&self.metrics.prepare_failures, u64::from(result.is_err()));

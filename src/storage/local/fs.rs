@@ -325,8 +325,9 @@ pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// Removes what a failed step left. Its own failure adds nothing to the error that is on its way up.
 pub(super) fn remove_quietly(path: &Path) {
-    if let Err(e) = fs::remove_file(path) {
-        log::debug!("left {} behind: {e}", path.display());
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => log::debug!("left {} behind: {e}", path.display()),
+        _ => {}
     }
 }
 

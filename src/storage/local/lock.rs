@@ -5,9 +5,9 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{IoSlice, Read},
+    io::{self, IoSlice, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -31,9 +31,24 @@ pub(super) const LOCK: &str = "LOCK";
 
 /// A held LOCK file: closing it gives the lock back.
 #[derive(Debug)]
-pub(super) struct FileClaim(#[expect(dead_code, reason = "held, not used")] File);
+pub(super) struct FileClaim {
+    file: File,
+    path: PathBuf,
+}
 
-impl Claim for FileClaim {}
+impl Claim for FileClaim {
+    /// Under another file's name nobody is kept out: whoever collects after dead writers would take this one for one.
+    fn check(&self) -> Result<()> {
+        match std::fs::metadata(&self.path) {
+            Ok(_) if same_file(&self.file, &self.path) => Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("look at", self.path.display(), e)),
+            _ => Err(Error::Missing {
+                what: format!("the lock {}", self.path.display()),
+                hint: "it was deleted while the log was open, or the directory was deleted, moved or unmounted with what was in it: stop the application; then put the directory back, or begin with another one and a new checkpoint".into(),
+            }),
+        }
+    }
+}
 
 /// Takes the lock of `dir`, making its file, and waits up to `wait` for another owner. `dir` must exist; where it was
 /// removed meanwhile the caller makes it again (`Ok(None)`).
@@ -52,7 +67,7 @@ pub(super) fn take(dir: &Path, wait: Duration) -> Result<Option<FileClaim>> {
             // The name may have been removed, or given to another file, between the open and the lock.
             Ok(()) if same_file(&file, &path) => {
                 sign(&file, &path)?;
-                return Ok(Some(FileClaim(file)));
+                return Ok(Some(FileClaim { file, path }));
             }
             Ok(()) | Err(Errno::INTR) => continue,
             Err(Errno::WOULDBLOCK) => wait_or_fail(dir, &file, began, wait)?,

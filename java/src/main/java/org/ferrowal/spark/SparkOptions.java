@@ -123,10 +123,9 @@ final class SparkOptions {
             .linger(time(merged, LINGER, "10s"))
             .idleMark(time(merged, IDLE_MARK, "1s"))
             .summary(summary(merged))
-            // Some applications set 0 for Spark's own log; here that is the shortest there is.
-            .rollingInterval(Duration.ofSeconds(
-                Math.max(1, whole(conf, "spark.streaming." + side + ".writeAheadLog.rollingIntervalSecs", 60, 0,
-                    (int) (YEAR / SECOND)))))
+            // Spark's own log takes 0, and what never ends; here there is a shortest one, and a longest.
+            .rollingInterval(Duration.ofSeconds(Math.max(1, Math.min(YEAR / SECOND,
+                whole(conf, "spark.streaming." + side + ".writeAheadLog.rollingIntervalSecs", 60, 0, Integer.MAX_VALUE)))))
             .maxFailures(whole(conf, "spark.streaming." + side + ".writeAheadLog.maxFailures", 3, 1, Integer.MAX_VALUE));
         // The plugin's, which only warns: said here, a bad value stops the start like any other.
         metricsInterval(merged);
