@@ -639,7 +639,7 @@ fn a_directory_that_cannot_be_read_hides_nothing_of_the_others() {
         assert!(chown.success());
         std::os::unix::fs::chown(dir.join(&theirs), Some(0), None).unwrap();
     } else {
-        fs::set_permissions(dir.join(&theirs), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dir.join(&theirs), fs::Permissions::from_mode(0o000)).unwrap();
     }
     let run = |args: &[&str]| {
         let mut command = Command::new(&program);
