@@ -4,9 +4,10 @@
 mod common;
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -357,8 +358,46 @@ fn in_a_directory_that_was_made_anew_an_open_log_makes_no_segment() {
     }
 }
 
+/// Sealing and cleaning go by names, and what has them now is another log's.
+#[test]
+fn in_the_directory_of_another_log_an_open_one_changes_nothing() {
+    for way in ["close", "clean", "append"] {
+        let base = tempfile::tempdir().unwrap();
+        let (dir, other) = (base.path().join("log"), base.path().join("other"));
+        let theirs = open(&other, Role::Driver);
+        let kept: Vec<_> = (0..20).map(|i| theirs.append(&record(i, 3000), i as i64).unwrap()).collect();
+        theirs.close().unwrap();
+        let log = open(&dir, Role::Driver);
+        log.append(b"lost", 1).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        copy(&other, &dir);
+        let before = files(&dir);
+        match way {
+            "clean" => drop(log.clean(i64::MAX, true)),
+            "append" => assert!(log.append(b"no log", 2).is_err()),
+            _ => {}
+        }
+        drop(log.close());
+        assert!(files(&dir) == before, "{way} changed something");
+        // Elsewhere: this process remembers whose the directory was.
+        let again = base.path().join("again");
+        copy(&dir, &again);
+        let log = open(&again, Role::Driver);
+        for (i, handle) in kept.iter().enumerate() {
+            assert_eq!(log.read(handle).unwrap(), record(i as u64, 3000), "{way}");
+        }
+        log.close().unwrap();
+    }
+}
+
+/// All files of a driver's log, with what is in them.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let names = fs::read_dir(dir.join("driver")).unwrap().map(|e| e.unwrap().path());
+    names.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
 /// The segments of a driver's log, by number.
-fn driver_segments(dir: &Path) -> Vec<std::path::PathBuf> {
+fn driver_segments(dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<_> = fs::read_dir(dir.join("driver"))
         .unwrap()
         .map(|e| e.unwrap().path())

@@ -447,6 +447,33 @@ fn what_a_fresh_start_set_aside_is_checked_and_shown_by_itself() {
         assert!(said.contains("corrupt places: 1, all in what fresh starts have set aside"), "{said}");
         flip(handle);
     }
+    // Nothing but the header is left of the first one, and what follows is damaged as well.
+    let first = older[0].0;
+    let path = segment_file(&dir, Role::Driver, &first);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..4096]).unwrap();
+    flip(&current.0);
+    let told = |handle: &RecordHandle, before: &str| {
+        let said = text(&tool(&["verify", at]));
+        let told = format!("  {before}corrupt: writer {} segment {}", handle.writer, handle.segment);
+        assert!(said.contains(&told), "{told}: {said}");
+    };
+    told(&first, "set aside by a fresh start: ");
+    told(&current.0, "");
+    fs::write(&path, bytes).unwrap();
+    // The end of a generation is cut; each generation's damage is its own.
+    let end = older.last().unwrap().0;
+    let path = segment_file(&dir, Role::Driver, &end);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..end.offset as usize - 96]).unwrap();
+    flip(&newer[0].0);
+    told(&end, "set aside by a fresh start: ");
+    told(&newer[0].0, "set aside by a fresh start: ");
+    told(&current.0, "");
+    fs::write(&path, bytes).unwrap();
+    flip(&newer[0].0);
+    flip(&current.0);
+    assert_eq!(tool(&["verify", at]).status.code(), Some(0));
     // The last one of a generation, and one between others.
     let between = older[0].0.segment + 1;
     let (last, between) =
@@ -463,9 +490,14 @@ fn what_a_fresh_start_set_aside_is_checked_and_shown_by_itself() {
     let salvaged = tool(&["salvage", at, copied]);
     let said = text(&salvaged);
     assert!(
-        salvaged.status.code() == Some(0) && said.contains("set aside by a fresh start: corrupt"),
+        salvaged.status.code() == Some(1) && said.contains("set aside by a fresh start: corrupt"),
         "{said}"
     );
+    assert!(
+        said.contains("damaged places in what fresh starts have set aside were copied as they are"),
+        "{said}"
+    );
+    assert!(!said.contains("is whole") && !said.contains("still lacks"), "{said}");
     let log = Log::open(options(&copy, Role::Driver)).unwrap();
     assert_eq!(log.scan().unwrap().map(|r| r.unwrap().to_vec()).collect::<Vec<_>>(), [current.1]);
     log.close().unwrap();
@@ -612,6 +644,63 @@ fn what_cannot_be_read_is_told_and_hides_nothing_else() {
     assert_eq!(tool(&["dump", dir_name]).status.code(), Some(2));
 }
 
+/// Who pipes a dump into something else learns what it lacks.
+#[test]
+fn dump_and_tail_tell_what_they_cannot_show() {
+    let base = tempfile::tempdir().unwrap();
+    for lacks in ["a segment", "a group's header", "the bytes of a segment"] {
+        let dir = base.path().join(lacks);
+        let at = dir.to_str().unwrap();
+        let mut written = write_log(&dir, Role::Driver, &mut Random(3));
+        written.extend(write_log(&dir, Role::Driver, &mut Random(4)));
+        let handle = written[0].0;
+        let path = segment_file(&dir, Role::Driver, &handle);
+        match lacks {
+            "a segment" => fs::remove_file(&path).unwrap(),
+            "a group's header" => {
+                let file = fs::File::options().write(true).open(&path).unwrap();
+                file.write_all_at(&[0x55; 96], handle.offset - 96).unwrap();
+            }
+            _ => fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap(),
+        }
+        let dumped = tool(&["dump", "--json", at]);
+        let said = String::from_utf8_lossy(&dumped.stderr).into_owned();
+        assert!(dumped.stdout.iter().filter(|b| **b == b'\n').count() < written.len(), "{lacks}");
+        assert!(dumped.status.code() == Some(1) && said.contains("corrupt: "), "{lacks}: {said}");
+        if lacks != "a group's header" {
+            let tail = tool(&["tail", at]);
+            assert!(tail.status.code() == Some(1) && text(&tail).contains("corrupt: "), "{}", text(&tail));
+        }
+        let shown = tool(&["dump", at, "--handle", &written.last().unwrap().0.to_string()]);
+        assert_eq!(shown.status.code(), Some(0), "what is not asked for is not told: {}", text(&shown));
+    }
+}
+
+/// What is there of it looks whole.
+#[test]
+fn a_copy_that_was_cut_short_is_not_taken_for_the_log() {
+    let base = tempfile::tempdir().unwrap();
+    let (dir, copy) = (base.path().join("log"), base.path().join("copy"));
+    let (at, copied) = (dir.to_str().unwrap(), copy.to_str().unwrap());
+    let mut random = Random(3);
+    while fs::metadata(dir.join("driver/0000000000000003.seg")).is_err() {
+        write_log(&dir, Role::Driver, &mut random);
+    }
+    // No file can be longer than some blocks, as on a volume that is full.
+    let cut = output(Command::new("sh").arg("-c").arg(format!(
+        "trap '' XFSZ; ulimit -f 16; exec '{}' salvage '{at}' '{copied}'",
+        env!("CARGO_BIN_EXE_ferrowal")
+    )));
+    assert_eq!(cut.status.code(), Some(2), "{}", text(&cut));
+    assert!(copy.join("driver/0000000000000001.seg").exists(), "it was cut before it began");
+    let verified = tool(&["verify", copied]);
+    let said = text(&verified);
+    assert!(verified.status.code() == Some(2) && said.contains("the log's uuid (ferrowal.id)"), "{said}");
+    let inside = dir.join("copy");
+    let refused = tool(&["salvage", at, inside.to_str().unwrap()]);
+    assert!(refused.status.code() == Some(2) && !inside.exists(), "{}", text(&refused));
+}
+
 /// The directory of one of three receivers is somebody else's.
 #[test]
 fn a_directory_that_cannot_be_read_hides_nothing_of_the_others() {
@@ -640,6 +729,10 @@ fn a_directory_that_cannot_be_read_hides_nothing_of_the_others() {
         std::os::unix::fs::chown(dir.join(&theirs), Some(0), None).unwrap();
     } else {
         fs::set_permissions(dir.join(&theirs), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    if is_root && Command::new(&program).arg("--version").uid(NOBODY).output().is_err() {
+        println!("skipped: nobody may not run a program in {}", base.path().display());
+        return;
     }
     let run = |args: &[&str]| {
         let mut command = Command::new(&program);
@@ -830,6 +923,15 @@ fn segments_of_another_log_are_told_as_what_they_are_and_not_as_saved() {
         let said = tool(&[command, dir_name]);
         assert!(said.status.code() == Some(1) && text(&said).contains(&told), "{}", text(&said));
     }
+    // Nor does the log go on over it: under this uuid it would be a third thing.
+    let mut salvaging = options(&dir, Role::Driver);
+    salvaging.recovery = Recovery::Salvage;
+    let log = Log::open(salvaging).unwrap();
+    for refused in [log.scan().unwrap().next().unwrap().unwrap_err(), log.append(b"more", 1).unwrap_err()] {
+        assert!(matches!(refused, Error::Config(_)) && refused.to_string().contains(&told), "{refused}");
+    }
+    log.close().unwrap();
+    assert!(!dir.join("quarantine").exists());
     let said = tool(&["salvage", dir_name, copy_name]);
     let why = format!(
         "segments of log {theirs}, and ferrowal.id says {ours}: nothing of them is in the copy. If they are this log's, write {theirs} into {dir_name}/ferrowal.id and salvage it again; otherwise move them to the directory of their log"

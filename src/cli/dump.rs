@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{DAMAGED, Failure, Readable, Target, WELL, begins};
 use crate::{
     error::Error,
-    log::survey::{Look, Seen, SeenRecord, SegmentState},
+    log::survey::{Look, Part, Seen, SeenRecord, SegmentState},
 };
 
 /// How often a log is looked at for what came.
@@ -117,6 +117,9 @@ impl Dump {
         let mut left = self.limit.unwrap_or(u64::MAX);
         let (mut shown, mut code, mut broken) = (0, WELL, None);
         for part in &survey.parts {
+            if wanted.is_none() {
+                code = code.max(tell_damage(part));
+            }
             // Another segment may have another key, and its damage is not asked for.
             let older = |s: &SegmentState| s.generation < part.analysis.generation;
             let is_in = |s: &SegmentState| match &wanted {
@@ -194,13 +197,25 @@ impl Tail {
                 next.insert(part.name(), part.analysis.end);
             }
             out.flush()?;
-            if !self.follow {
-                return Ok(WELL);
+            if !following {
+                let codes = survey.parts.iter().map(tell_damage);
+                let code = codes.max().unwrap_or(WELL);
+                if !self.follow {
+                    return Ok(code);
+                }
             }
             following = true;
             thread::sleep(FOLLOW);
         }
     }
+}
+
+/// Records that are not there, or not in their place, are not shown; that is told.
+fn tell_damage(part: &Part) -> u8 {
+    for finding in part.analysis.findings.iter().filter(|f| f.corrupt) {
+        eprintln!("{}: {finding}", part.name());
+    }
+    if part.analysis.is_damaged() { DAMAGED } else { WELL }
 }
 
 fn show(

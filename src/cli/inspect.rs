@@ -122,7 +122,7 @@ pub(super) fn told(part: &Part) -> impl Iterator<Item = String> {
 
 /// Whether anything is corrupt.
 pub(super) fn verdict(survey: &Survey) -> u8 {
-    let corrupt = |p: &Part| !p.analysis.aside.is_empty() || p.analysis.findings.iter().any(|f| f.corrupt);
+    let corrupt = |p: &Part| !p.analysis.aside.is_empty() || p.analysis.is_damaged();
     if survey.parts.iter().any(corrupt) { DAMAGED } else { WELL }
 }
 

@@ -9,13 +9,14 @@ use uuid::Uuid;
 use super::{
     DAMAGED, Failure, Target, WELL, bytes, count,
     inspect::{as_json, told},
+    location,
     progress::Progress,
 };
 use crate::{
     codec::{KeyId, KeyRing},
-    location::Location,
+    location::{self, Location},
     log::{
-        salvage::{Salvaged, begin_copy, make_dir, salvage},
+        salvage::{Salvaged, begin_copy, end_copy, make_dir, salvage},
         survey::{Look, Part, survey},
     },
     options::{Options, Role},
@@ -69,20 +70,30 @@ impl Salvage {
             }
         }
         let copy = std::path::absolute(&self.copy)?;
-        begin_copy(&copy, survey_of.log, &small)?;
+        if let Ok(location::Place::Local(log)) = location(&self.target.dir)?.place()
+            && copy != log
+            && copy.starts_with(&log)
+        {
+            return Err(Failure::Say(format!(
+                "{} is in the log's own directory: name one beside it",
+                copy.display()
+            )));
+        }
+        begin_copy(&copy, &small)?;
         let mut done = Salvaged::default();
         for part in survey_of.parts.iter().filter(|p| !p.unlisted) {
             let dir = copy.join(part.name());
             make_dir(&dir)?;
             done += salvage(part, &dir)?;
         }
+        end_copy(&copy, survey_of.log)?;
         progress.end();
         let copied = storage::home(&Options::new(Location::from(copy.clone()), Role::Receivers))?;
         let check =
             survey(copied.as_ref(), |_| true, Look::Everything, &KeyRing::default(), &|storage| storage)?;
-        // What is damaged in what a fresh start has set aside is copied as it is, and in no way of an open.
-        let corrupt = check.parts.iter().flat_map(|p| &p.analysis.findings).any(|f| f.corrupt);
-        let lacks = corrupt || done.unfilled > 0;
+        let lacks = check.parts.iter().any(|p| p.analysis.is_damaged()) || done.unfilled > 0;
+        // It was copied as it is, and is in no way of an open.
+        let aside: usize = check.parts.iter().map(|p| p.analysis.aside.len()).sum();
         // It may be good, and whoever may read it can save it.
         let unread: Vec<String> =
             survey_of.parts.iter().filter(|p| p.unlisted || !p.notes.is_empty()).map(Part::name).collect();
@@ -91,7 +102,7 @@ impl Salvage {
         for log in survey_of.parts.iter().flat_map(|p| &p.analysis.segments).filter_map(|s| s.foreign) {
             *foreign.entry(log).or_default() += 1;
         }
-        let whole = !lacks && foreign.is_empty() && unread.is_empty();
+        let whole = !lacks && aside == 0 && foreign.is_empty() && unread.is_empty();
         if self.json {
             let mut value = as_json(&check);
             value["copy"] = json!(copy);
@@ -137,6 +148,12 @@ impl Salvage {
                     out,
                     "not all of {} could be read, and what could not may be good: it is not in the copy. If that can be mended (permissions, a file that there is a copy of), salvage it again",
                     unread.join(", ")
+                )?;
+            }
+            if aside > 0 {
+                writeln!(
+                    out,
+                    "{aside} damaged places in what fresh starts have set aside were copied as they are: no driver replays that, and the next cleaning drops it"
                 )?;
             }
             if lacks {

@@ -256,7 +256,7 @@ pub(crate) struct Analysis {
     pub(crate) threshold: i64,
     pub(crate) low_water: u64,
     pub(crate) findings: Vec<Finding>,
-    /// What is corrupt in earlier generations, which are never replayed; only where every group is looked at.
+    /// What is corrupt in earlier generations, which are never replayed; if that was asked for.
     pub(crate) aside: Vec<Finding>,
 }
 
@@ -269,6 +269,8 @@ pub(crate) struct Scope {
     pub(crate) writer: Option<Uuid>,
     /// Check every group of sealed segments too.
     pub(crate) deep: bool,
+    /// And say what is corrupt of earlier generations.
+    pub(crate) aside: bool,
     /// A live writer's next unacknowledged sequence: nothing from here on is looked at.
     pub(crate) limit: Option<u64>,
     /// Make unsealed segments durable before trusting them.
@@ -283,7 +285,7 @@ pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
         let analysis = look(storage, scope)?;
         // A live writer may have cleaned a segment, and used its file again, while it was looked at: the mark that says so
         // may lie in a segment that is newer than the listing.
-        if tries < MOST_TRIES && analysis.findings.iter().any(|f| f.corrupt) {
+        if tries < MOST_TRIES && analysis.is_damaged() {
             let now = storage.list()?;
             let there = |s: &SegmentState| now.iter().any(|l| l.id == s.listed.id);
             let grown = now.last().is_some_and(|l| l.id > analysis.newest);
@@ -639,7 +641,7 @@ impl Analysis {
             }
         }
         self.find_end(watermark, None, scope);
-        if scope.deep {
+        if scope.aside {
             self.look_aside(scope);
         }
     }
@@ -657,12 +659,20 @@ impl Analysis {
             let of = |generation| self.segments.iter().filter(move |s| s.generation == generation);
             // The next one went on behind the last sequence that counted. Only headers say so: a footer may be of whoever settled
             // the segment, generations later.
-            let begun = of(newer).find(|s| s.header_checks).map_or(0, |s| s.past.first);
-            // A cleaning may have taken a part: the oldest that is there need not be where it began.
-            let from = of(older).find_map(SegmentState::base).unwrap_or(begun);
+            // A fence's says nothing.
+            let told = |s: &&SegmentState| s.header_checks && s.past.first > 0;
+            let begun = of(newer).find(told).map_or(0, |s| s.past.first);
+            // A cleaning may have taken a part: the oldest that is there need not be where it began,
+            let base = of(older).find_map(SegmentState::base).unwrap_or(begun);
+            // unless its header says that there was none before it.
+            let own = of(older).next().filter(told).filter(|s| s.past.previous == 0);
+            let from = own.map_or(base, |s| s.past.first.min(base));
             self.find_end(begun, Some(from), scope);
             // Of a segment that is missing the generation is not known, so it is found once in each.
-            let known = |f: &Finding| findings.iter().any(|k| k.corrupt && k.segment == f.segment);
+            let listed = |f: &Finding| self.segments.iter().any(|s| s.listed.id == f.segment);
+            let same =
+                |k: &Finding, f: &Finding| k.segment == f.segment && (k.offset == f.offset || !listed(f));
+            let known = |f: &Finding| findings.iter().any(|k| k.corrupt && same(k, f));
             let new = std::mem::take(&mut self.findings);
             self.aside.extend(new.into_iter().filter(|f| f.corrupt && !known(f)));
         }
@@ -813,7 +823,10 @@ impl Analysis {
     fn blame(&self, last: (u64, u64), next: u64) -> (u64, u64, String) {
         let missing = self.missing().into_iter().find(|id| last.0 < *id && *id < next);
         let before = |id: u64| missing.is_none_or(|m| id < m);
-        for segment in self.segments.iter().filter(|s| s.listed.id >= last.0 && before(s.listed.id)) {
+        // Another generation's damage is no reason; whose a segment is whose header does not check, nobody knows.
+        let ours = |s: &&SegmentState| s.generation == self.generation || !s.header_checks;
+        let behind = self.segments.iter().filter(|s| s.listed.id >= last.0 && before(s.listed.id));
+        for segment in behind.filter(ours) {
             let id = segment.listed.id;
             match &segment.content {
                 Content::Walked { bad, .. } => {
@@ -841,6 +854,24 @@ impl Analysis {
             corrupt,
             detail,
         }
+    }
+
+    /// A segment of another log is no damage that salvage passes over: its records are whole, and go on behind them would
+    /// be a third thing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that says what to do.
+    pub(crate) fn refuse_foreign(&self) -> Result<()> {
+        let foreign =
+            |f: &&Finding| self.segments.iter().any(|s| s.listed.id == f.segment && s.foreign.is_some());
+        self.findings.iter().find(foreign).map_or(Ok(()), |f| {
+            Err(Error::Config(format!("segment {} of {}: {}", f.segment, self.place, f.detail)))
+        })
+    }
+
+    /// Whether anything is corrupt that counts.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.findings.iter().any(|f| f.corrupt)
     }
 
     /// Every corrupt place, with its error.

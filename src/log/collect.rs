@@ -53,7 +53,7 @@ impl Remains {
         let Some(claim) = home.claim_gone(which)? else { return Ok(()) };
         let storage = home.storage(which);
         let analysis = analyse(storage.as_ref(), Scope { log, writer: Some(writer), ..Scope::default() })?;
-        let damaged = analysis.findings.iter().any(|f| f.corrupt);
+        let damaged = analysis.is_damaged();
         // What a collector left that was cut short in the middle of deleting looks damaged, and is not.
         if damaged && home.was_removed(writer)? {
             return self.remove(home, writer, claim);

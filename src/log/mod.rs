@@ -13,7 +13,7 @@
 //! | `summary` | a line now and then about what the log did |
 
 mod ahead;
-mod analysis;
+pub(crate) mod analysis;
 mod collect;
 #[cfg(test)]
 mod faults;

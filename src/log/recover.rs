@@ -118,6 +118,9 @@ pub(crate) fn recover(
             detail: format!("segment {} is behind this writer's own fence", analysis.newest),
         });
     }
+    if policy == Recovery::Salvage {
+        analysis.refuse_foreign()?;
+    }
     if policy != Recovery::Salvage
         && let Some((_, corruption)) = analysis.corruptions().next()
     {
@@ -152,6 +155,8 @@ pub(crate) fn recover(
         Some(fence) => (fence.epoch, Some((fence.id, fence.segment))),
         None => (analysis.epoch + 1, None),
     };
+    // Its header says the generation that was there before: groups of a new one are not written behind that.
+    let raised = raised.map(|(id, segment)| (id, segment.filter(|_| !begins)));
     // One that groups will be written to is the writer's own.
     let own = raised.as_ref().filter(|(_, segment)| segment.is_some()).map(|(id, _)| *id);
     for segment in

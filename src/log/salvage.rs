@@ -663,8 +663,8 @@ impl<'a> Copying<'a> {
     }
 }
 
-/// Makes the directory of a copy: the log's id, and what else a log's directory says.
-pub(crate) fn begin_copy(dir: &Path, log: Uuid, small_files: &[(&str, Vec<u8>)]) -> Result<()> {
+/// Makes the directory of a copy, with what else than segments a log's directory says; but for its uuid.
+pub(crate) fn begin_copy(dir: &Path, small_files: &[(&str, Vec<u8>)]) -> Result<()> {
     make_dir(dir)?;
     let empty = std::fs::read_dir(dir).map_err(failed("list", dir))?.next().is_none();
     if !empty {
@@ -673,14 +673,21 @@ pub(crate) fn begin_copy(dir: &Path, log: Uuid, small_files: &[(&str, Vec<u8>)])
             dir.display()
         )));
     }
-    let id = format!("{log}\n").into_bytes();
-    for (name, bytes) in small_files.iter().map(|(n, b)| (*n, b)).chain([("ferrowal.id", &id)]) {
-        let path = dir.join(name);
-        if let Some(parent) = path.parent() {
-            make_dir(parent)?;
-        }
-        let file = create(&path)?;
-        file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).map_err(failed("write", &path))?;
-    }
+    small_files.iter().try_for_each(|(name, bytes)| small_file(dir, name, bytes))?;
     sync_dir(dir)
+}
+
+/// Makes the copy a log, last: one that was cut short must not be taken for the whole of it.
+pub(crate) fn end_copy(dir: &Path, log: Uuid) -> Result<()> {
+    small_file(dir, "ferrowal.id", format!("{log}\n").as_bytes())?;
+    sync_dir(dir)
+}
+
+fn small_file(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = dir.join(name);
+    if let Some(parent) = path.parent() {
+        make_dir(parent)?;
+    }
+    let file = create(&path)?;
+    file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).map_err(failed("write", &path))
 }

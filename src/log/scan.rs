@@ -113,7 +113,7 @@ impl Scan {
         loop {
             let Some(writer) = &mut self.current else {
                 let Some(source) = self.sources.pop_front() else { return Ok(None) };
-                self.current = Writer::open(source, self.ahead.clone())?;
+                self.current = Writer::open(source, self.policy, self.ahead.clone())?;
                 continue;
             };
             match writer.advance()? {
@@ -184,7 +184,7 @@ enum Item {
 }
 
 impl Writer {
-    fn open(source: Source, ahead: Option<Arc<Ahead>>) -> Result<Option<Writer>> {
+    fn open(source: Source, policy: Recovery, ahead: Option<Arc<Ahead>>) -> Result<Option<Writer>> {
         let started = Instant::now();
         let mut analysis = analyse(source.storage.as_ref(), source.scope)?;
         if analysis.segments.is_empty() && analysis.newest == 0 {
@@ -194,6 +194,9 @@ impl Writer {
         // neither damage nor shown again.
         if (source.removed)()? && !planted!(CollectedReadsAsDamage) {
             return Ok(None);
+        }
+        if policy == Recovery::Salvage {
+            analysis.refuse_foreign()?;
         }
         let mut report = summarize(&analysis);
         report.took = started.elapsed();

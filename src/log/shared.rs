@@ -342,7 +342,7 @@ impl Shared {
     fn without_space(&self, error: Error) -> Error {
         match error {
             Error::Io { .. } if error.is_full() => {
-                log::debug!("{}: the log cannot be opened for writing: {error}", self.home.place());
+                log::warn!("{}: the log cannot be opened for writing: {error}", self.home.place());
                 Error::StorageFull { place: self.home.place(), waited: Duration::ZERO }
             }
             other => other,
@@ -538,7 +538,14 @@ impl Shared {
             let writing = live.map(Arc::downgrade).unwrap_or_default();
             Source {
                 storage,
-                scope: Scope { log, writer, deep, limit: live.map(|l| l.acked()), settle: live.is_none() },
+                scope: Scope {
+                    log,
+                    writer,
+                    deep,
+                    aside: false,
+                    limit: live.map(|l| l.acked()),
+                    settle: live.is_none(),
+                },
                 threshold,
                 low_water: Box::new(move || writing.upgrade().map_or(0, |w| w.low_water())),
                 removed: Box::new(move || match which {

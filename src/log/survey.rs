@@ -101,7 +101,7 @@ pub(crate) fn survey(
             Which::Receiver(uuid) => Some(uuid),
         };
         let deep = look == Look::Everything;
-        let scope = Scope { log, writer, deep, limit: None, settle: false };
+        let scope = Scope { log, writer, deep, aside: deep, limit: None, settle: false };
         let (mut analysis, unlisted) = match analyse(storage.as_ref(), scope) {
             Ok(analysis) => (analysis, false),
             // One directory that is not theirs to read must not hide what all the others hold.
@@ -194,7 +194,7 @@ impl Part {
     /// driver's log, once it is recovered, and what `Remains::collect` does to a dead receiver's.
     pub(crate) fn doomed(&self, home: &dyn Home, threshold: i64) -> Result<Doomed> {
         let kept = |why| Ok(Doomed { kept: Some(why), ..Doomed::default() });
-        let damaged = self.analysis.findings.iter().any(|f| f.corrupt);
+        let damaged = self.analysis.is_damaged();
         if self.unlisted {
             return kept("its directory cannot be read");
         }
@@ -298,20 +298,27 @@ impl Part {
         }
     }
 
-    /// Every group of `segment` that counts, in order, by looking at the device again.
-    pub(crate) fn groups(&self, segment: &SegmentState) -> Result<(Window, Vec<GroupAt>)> {
+    /// Every group of `segment` that counts, in order, by looking at the device again; and what is none before its footer.
+    pub(crate) fn groups(
+        &self,
+        segment: &SegmentState,
+    ) -> Result<(Window, Vec<GroupAt>, Vec<(u64, String)>)> {
         let reader = self.storage.open(segment.listed.id)?;
         let limit = segment.void_from.min(self.analysis.end);
         let walk = Walk::new(reader.clone(), segment.place, segment.block, false)?;
         let mut walk = walk.until(segment.groups_end());
-        let mut groups = Vec::new();
+        let (mut groups, mut bad) = (Vec::new(), Vec::new());
         while let Some(found) = walk.next()? {
             match found {
                 Found::Group(group) if group.header.sequence < limit => groups.push(group),
+                // Where there is no footer the analysis tells what is damaged, and what is torn.
+                Found::Bad { offset, detail, .. } if segment.groups_end() < u64::MAX => {
+                    bad.push((offset, detail))
+                }
                 _ => {}
             }
         }
-        Ok((Window::new(reader), groups))
+        Ok((Window::new(reader), groups, bad))
     }
 
     /// Gives everything from group `from` on to `visit`, in write order, until it answers false; earlier generations'
@@ -335,12 +342,17 @@ impl Part {
             if past {
                 continue;
             }
-            let (mut window, groups) = match self.groups(segment) {
+            let (mut window, groups, bad) = match self.groups(segment) {
                 Ok(found) => found,
                 // A live writer cleaned it meanwhile.
                 Err(e) if e.is_not_found() => continue,
                 Err(e) => return Err(e),
             };
+            for (offset, detail) in bad {
+                if !visit(Seen::Bad { segment: segment.listed.id, offset, detail })? {
+                    return Ok(());
+                }
+            }
             for group in groups.iter().filter(|g| g.header.sequence >= from) {
                 let mut frames = Frames::new(group);
                 let mut at = frames.at();

@@ -215,7 +215,8 @@ pub(crate) trait Claim: Send + Sync + Debug {
         Ok(())
     }
 
-    /// Looks whether it still keeps others out, before a segment is made. Homes that fence find out when they make it.
+    /// Looks whether it still keeps others out, before a file is made, changed or removed by its name. Homes that fence find
+    /// out when they make a segment.
     fn check(&self) -> Result<()> {
         Ok(())
     }

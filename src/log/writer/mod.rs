@@ -100,7 +100,7 @@ struct Shared {
     /// What is known of other writers that are gone.
     remains: Remains,
     /// Given back when the writer is closed.
-    claim: Mutex<Option<Box<dyn Claim>>>,
+    claim: Mutex<Option<Arc<dyn Claim>>>,
 }
 
 /// What a writer stamps on its segments.
@@ -215,7 +215,7 @@ impl Writer {
             prepare_told: AtomicBool::new(false),
             reserve_told: AtomicBool::new(false),
             remains: Remains::default(),
-            claim: Mutex::new(Some(claim)),
+            claim: Mutex::new(Some(Arc::from(claim))),
         }
     }
 
@@ -342,7 +342,7 @@ impl Writer {
                 log::error!("{}: a housekeeper of the log panicked", shared.storage.place());
             }
         }
-        let spares = shared.storage.drop_spares();
+        let spares = shared.check_claim().and_then(|()| shared.storage.drop_spares());
         shared.say(&spares);
         drop(shared.claim.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -486,11 +486,11 @@ impl Shared {
         }
     }
 
+    /// Before anything is done to a file by its name: in a directory that is another one now it may be another log's.
     fn check_claim(&self) -> Result<()> {
-        match self.claim.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            Some(claim) => claim.check(),
-            None => Ok(()),
-        }
+        // Not under the lock: a file system may hang.
+        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        claim.map_or(Ok(()), |claim| claim.check())
     }
 
     /// Carries out one operation. Failures go back to the machine, which decides; here they are only told.
@@ -537,7 +537,7 @@ impl Shared {
                 let unsynced = segment.filter(|_| !self.durable && !planted!(SealUnsynced));
                 let synced = unsynced.map_or(Ok(()), |s| s.write(0, &mut [], Barrier::Yes));
                 self.say(&synced);
-                let result = synced.and_then(|()| {
+                let result = synced.and_then(|()| self.check_claim()).and_then(|()| {
                     let sealed = self.storage.seal(place.segment, at, &bytes);
                     if let Err(e) = &sealed {
                         log::warn!("a segment stays without a footer; nothing in it is affected: {e}");
@@ -556,28 +556,30 @@ impl Shared {
                 drop(open);
                 // In order, oldest first.
                 let mut runs = ids.chunk_by(|a, b| tainted.contains(a) == tainted.contains(b));
-                let result =
+                let result = self.check_claim().and_then(|()| {
                     runs.try_for_each(|run| match run.first().is_some_and(|id| tainted.contains(id)) {
                         true => self.storage.discard(run),
                         false => self.storage.delete(run),
-                    });
+                    })
+                });
                 // A file that a reader holds open keeps its space.
                 self.reader.let_go_of(&ids);
                 self.say(&result);
                 Outcome::Deleted { ids, result }
             }
             Op::Collect { threshold } => {
-                let result = match self.which {
+                let result = self.check_claim().and_then(|()| match self.which {
                     Which::Receiver(own) => {
                         self.remains.collect(self.home.as_ref(), self.id.log, own, threshold)
                     }
                     Which::Driver => Ok(()),
-                };
+                });
                 self.say(&result);
                 Outcome::Collected { result }
             }
             Op::Reserve => {
-                let result = if self.reserve_wanted { self.storage.keep_reserve() } else { Ok(()) };
+                let keep = || if self.reserve_wanted { self.storage.keep_reserve() } else { Ok(()) };
+                let result = self.check_claim().and_then(|()| keep());
                 self.say_once(&self.reserve_told, &result, "cannot keep space in reserve for a full volume");
                 Outcome::Reserved { result }
             }

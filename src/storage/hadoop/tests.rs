@@ -18,6 +18,7 @@ use crate::{
     Log,
     error::Error,
     format::{Past, Place, SegmentHeader},
+    log::analysis::{Scope, analyse},
     options::Role,
     storage::{Barrier, Claim, Home, Preallocate, SegmentWrite, Space, Storage, Which},
 };
@@ -336,4 +337,36 @@ fn a_log_whose_uuid_was_deleted_gets_no_other_one() {
             String::from_utf8_lossy(&id).trim()
         );
     }
+}
+
+/// The fence that a writer raises first has the header of the generation before.
+#[test]
+fn a_fresh_start_writes_no_group_behind_the_header_of_the_generation_before() {
+    let cluster = Cluster::start();
+    let life = |reads: bool, n: u32| {
+        let mut options = cluster.options(Role::Driver);
+        options.rolling_interval = Duration::from_secs(1);
+        options.linger = Duration::ZERO;
+        let log = Log::open(options).unwrap();
+        let found = match reads {
+            true => log.scan().unwrap().map(|r| r.unwrap().to_vec()).collect(),
+            false => Vec::new(),
+        };
+        // Several segments of them.
+        for i in 0..n {
+            log.append(format!("{n}, {i}").as_bytes(), i64::from(i) * 250).unwrap();
+        }
+        log.close().unwrap();
+        found
+    };
+    let of = |n: u32| (0..n).map(|i| format!("{n}, {i}").into_bytes()).collect::<Vec<_>>();
+    life(true, 7);
+    for n in [1, 9, 4] {
+        life(false, n);
+        assert_eq!(life(true, 0), of(n), "of {n} records");
+    }
+    let home = cluster.hadoop(Role::Driver);
+    let scope = Scope { log: home.log_id().unwrap().unwrap(), deep: true, aside: true, ..Scope::default() };
+    let found = analyse(home.storage(Which::Driver).as_ref(), scope).unwrap();
+    assert_eq!((found.generation, &found.findings, &found.aside), (4, &Vec::new(), &Vec::new()));
 }

@@ -39,14 +39,16 @@ pub(super) struct FileClaim {
 impl Claim for FileClaim {
     /// Under another file's name nobody is kept out: whoever collects after dead writers would take this one for one.
     fn check(&self) -> Result<()> {
-        match std::fs::metadata(&self.path) {
-            Ok(_) if same_file(&self.file, &self.path) => Ok(()),
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("look at", self.path.display(), e)),
-            _ => Err(Error::Missing {
-                what: format!("the lock {}", self.path.display()),
-                hint: "it was deleted while the log was open, or the directory was deleted, moved or unmounted with what was in it: stop the application; then put the directory back, or begin with another one and a new checkpoint".into(),
-            }),
-        }
+        let what = match std::fs::metadata(&self.path) {
+            Ok(_) if same_file(&self.file, &self.path) => return Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("look at", self.path.display(), e));
+            }
+            Err(_) => format!("the lock {}", self.path.display()),
+            Ok(_) => format!("the lock {} (another file has its name now)", self.path.display()),
+        };
+        let hint = "it was deleted while the log was open, or the directory was deleted, moved or unmounted with what was in it: stop the application; then put the directory back, or begin with another one and a new checkpoint";
+        Err(Error::Missing { what, hint: hint.into() })
     }
 }
 

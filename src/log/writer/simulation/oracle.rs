@@ -53,6 +53,7 @@ impl Run {
                     },
                     limit: acked.filter(|_| own),
                     deep: policy == Recovery::Strict,
+                    aside: false,
                     settle: !own,
                 },
                 threshold,

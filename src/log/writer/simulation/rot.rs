@@ -34,6 +34,31 @@ enum Rot {
 }
 
 impl Run {
+    /// What was set aside is whole, however its generation ended; and where it rots, that is told.
+    fn rot_aside(&self) {
+        if self.role() != Role::Driver {
+            return;
+        }
+        let copy = self.world.fork();
+        let look = || {
+            let scope = Scope { log: copy.log(), deep: true, aside: true, ..Scope::default() };
+            analyse(copy.storage(Which::Driver).as_ref(), scope).expect("a copy can be read")
+        };
+        let whole = look();
+        let aside = &whole.aside;
+        assert!(aside.is_empty(), "of what was set aside what is whole is called corrupt: {aside:?}");
+        let there = |h: &RecordHandle| whole.segments.iter().any(|s| s.listed.id == h.segment);
+        let acknowledged = self.records.iter().filter(|r| r.generation < whole.generation);
+        let mut victims = acknowledged.filter_map(|r| match r.fate {
+            Fate::Acknowledged(handle) if there(&handle) => Some(handle),
+            _ => None,
+        });
+        // The last one: behind it nothing of its generation needs to be left that could tell.
+        let Some(victim) = victims.next_back() else { return };
+        assert!(copy.rot(Which::Driver, victim.segment, |bytes| bytes[victim.offset as usize + 4] ^= 1));
+        assert!(!look().aside.is_empty(), "{victim}, which was set aside, rotted, and nothing says so");
+    }
+
     pub(super) fn rot(&mut self) {
         if self.world.is_dark() {
             return;
@@ -55,12 +80,8 @@ impl Run {
             [self.random.below(6) as usize];
         let policy = [Recovery::Strict, Recovery::Default, Recovery::Salvage][self.random.below(3) as usize];
         self.say(|| format!("{rot:?} at {victim}, and then {policy:?}"));
+        self.rot_aside();
         let copy = self.world.fork();
-        // What was set aside is whole as well, however its generation ended.
-        let scope = Scope { log: copy.log(), deep: true, ..Scope::default() };
-        let looked = analyse(copy.storage(Which::Driver).as_ref(), scope);
-        let aside = looked.map(|analysis| analysis.aside).unwrap_or_default();
-        assert!(aside.is_empty(), "of what was set aside what is whole is called corrupt: {aside:?}");
         let which = match self.role() {
             Role::Driver => Which::Driver,
             Role::Receivers => Which::Receiver(victim.writer),
