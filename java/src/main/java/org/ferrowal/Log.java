@@ -176,7 +176,8 @@ public final class Log implements AutoCloseable {
      *     directory, whose lock excludes other writers, does not give it
      * @throws LogLockedException when another live owner holds the log
      * @throws CorruptRecordException when the log cannot be opened for writing, for the damage that is in it
-     * @throws MissingLogException when the log's uuid is damaged, or gone from beside its segments
+     * @throws MissingLogException when the log's uuid is damaged, or gone from beside its segments, or when the directory or its
+     *     lock was deleted, moved or replaced while the log was open
      * @throws MissingKeyException when encryption is required, and records are encrypted with a key that was not given
      * @throws UnauthenticatedRecordException when encryption is required, and no key authenticates what is in the log
      * @throws NativePanicException when a defect was met, now or in an earlier call; the log takes no more writes until it is
@@ -253,7 +254,8 @@ public final class Log implements AutoCloseable {
      * {@link Records#hasNext}, under {@link LogOptions.Recovery#STRICT} by its first call.
      *
      * @return the records; close them unless they are used up
-     * @throws MissingLogException when the log's uuid is damaged, or gone from beside its segments
+     * @throws MissingLogException when the log's uuid is damaged, or gone from beside its segments, or when the directory or its
+     *     lock was deleted, moved or replaced while the log was open
      * @throws UncheckedIOException when the directory cannot be read
      * @throws IllegalStateException when the log is closed
      */

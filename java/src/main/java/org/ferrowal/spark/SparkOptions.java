@@ -135,9 +135,14 @@ final class SparkOptions {
         return new SparkOptions(options, conf.get("spark.serializer", JAVA_SERIALIZER));
     }
 
-    /** How often executors tell the driver their metrics: {@code spark.ferrowal.metrics.interval}, a second at least. */
+    /**
+     * How often executors tell the driver their metrics: {@code spark.ferrowal.metrics.interval}, a second at least. What is
+     * longer than a year, which is as good as never, is a year.
+     */
     static Duration metricsInterval(SparkConf conf) {
-        return time(conf, METRICS_INTERVAL, "10s", SECOND, YEAR, "1s to 365d");
+        Duration every = time(conf, METRICS_INTERVAL, "10s", SECOND, Long.MAX_VALUE, "1s or more");
+        Duration year = Duration.ofMillis(YEAR);
+        return every.compareTo(year) > 0 ? year : every;
     }
 
     /** Zero is never. */
