@@ -178,6 +178,14 @@ pub(crate) enum Seen {
     Bad { segment: u64, offset: u64, detail: String },
 }
 
+/// What is in a segment.
+struct Groups {
+    window: Window,
+    groups: Vec<GroupAt>,
+    /// Where bytes are no group, and why.
+    bad: Vec<(u64, String)>,
+}
+
 /// What a clean removes of one writer's part.
 #[derive(Debug, Default)]
 pub(crate) struct Doomed {
@@ -299,10 +307,7 @@ impl Part {
     }
 
     /// Every group of `segment` that counts, in order, by looking at the device again; and what is none before its footer.
-    pub(crate) fn groups(
-        &self,
-        segment: &SegmentState,
-    ) -> Result<(Window, Vec<GroupAt>, Vec<(u64, String)>)> {
+    fn groups(&self, segment: &SegmentState) -> Result<Groups> {
         let reader = self.storage.open(segment.listed.id)?;
         let limit = segment.void_from.min(self.analysis.end);
         let walk = Walk::new(reader.clone(), segment.place, segment.block, false)?;
@@ -318,7 +323,7 @@ impl Part {
                 _ => {}
             }
         }
-        Ok((Window::new(reader), groups, bad))
+        Ok(Groups { window: Window::new(reader), groups, bad })
     }
 
     /// Gives everything from group `from` on to `visit`, in write order, until it answers false; earlier generations'
@@ -342,7 +347,7 @@ impl Part {
             if past {
                 continue;
             }
-            let (mut window, groups, bad) = match self.groups(segment) {
+            let Groups { mut window, groups, bad } = match self.groups(segment) {
                 Ok(found) => found,
                 // A live writer cleaned it meanwhile.
                 Err(e) if e.is_not_found() => continue,
