@@ -138,6 +138,26 @@ class HdfsTest {
         }
     }
 
+    /** A driver that writes first sets aside what is there. Each life has several segments. */
+    @Test
+    void whatAFreshStartWritesIsThereAfterReopening() {
+        int next = 0;
+        for (int records : new int[] {7, 1, 9, 4}) {
+            try (Log log = Log.open(driver().rollingInterval(Duration.ofSeconds(1)))) {
+                for (int i = 0; i < records; i++) {
+                    log.append(ByteBuffer.wrap(HdfsWriter.record(next + i, 100)), i * 250L);
+                }
+            }
+            for (int again = 0; again < 2; again++) {
+                try (Log log = Log.open(driver())) {
+                    assertEquals(upTo(next, next + records), scanned(log));
+                    log.check();
+                }
+            }
+            next += records;
+        }
+    }
+
     @Test
     void aDriverGoesOnWhereTheLastOneWasKilled() {
         int next = 0;
