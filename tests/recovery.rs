@@ -344,7 +344,7 @@ fn in_a_directory_that_was_made_anew_an_open_log_makes_no_segment() {
         let log = open(&dir, role);
         let first = log.append(b"lost", 1).unwrap();
         let writers = segment_file(&dir, role, &first).parent().unwrap().to_owned();
-        fs::remove_dir_all(&dir).unwrap();
+        take_away(&dir, role, &first);
         fs::create_dir_all(&writers).unwrap();
         for _ in 0..2 {
             let refused = log.append(b"no log", 2).unwrap_err();
@@ -358,6 +358,20 @@ fn in_a_directory_that_was_made_anew_an_open_log_makes_no_segment() {
     }
 }
 
+/// Removes the directory of a log that is open, once nobody makes files there.
+fn take_away(dir: &Path, role: Role, last: &RecordHandle) {
+    let prepared = segment_file(dir, role, &RecordHandle { segment: last.segment + 1, ..*last });
+    let reserve = prepared.with_file_name("reserve");
+    let until = Instant::now() + Duration::from_secs(30);
+    while !prepared.exists() || (role == Role::Driver && !reserve.exists()) {
+        assert!(Instant::now() < until, "nothing is prepared");
+        thread::yield_now();
+    }
+    let gone = dir.with_file_name("gone");
+    fs::rename(dir, &gone).unwrap();
+    fs::remove_dir_all(&gone).unwrap();
+}
+
 /// Sealing and cleaning go by names, and what has them now is another log's.
 #[test]
 fn in_the_directory_of_another_log_an_open_one_changes_nothing() {
@@ -367,9 +381,10 @@ fn in_the_directory_of_another_log_an_open_one_changes_nothing() {
         let theirs = open(&other, Role::Driver);
         let kept: Vec<_> = (0..20).map(|i| theirs.append(&record(i, 3000), i as i64).unwrap()).collect();
         theirs.close().unwrap();
+        fs::write(other.join("driver/spare-0000000000000009"), [7; 4096]).unwrap();
         let log = open(&dir, Role::Driver);
-        log.append(b"lost", 1).unwrap();
-        fs::remove_dir_all(&dir).unwrap();
+        let lost = log.append(b"lost", 1).unwrap();
+        take_away(&dir, Role::Driver, &lost);
         copy(&other, &dir);
         let before = files(&dir);
         match way {

@@ -486,6 +486,11 @@ fn what_a_fresh_start_set_aside_is_checked_and_shown_by_itself() {
         let told = format!("acknowledged, but not readable: {told}");
         assert!(found.status.code() == Some(1) && said.contains(&told), "{handle}: {said}");
     }
+    for (args, code) in [(&["dump", at, "--set-aside"][..], 1), (&["dump", at], 0)] {
+        let dumped = tool(args);
+        assert_eq!(dumped.status.code(), Some(code), "each tells its own: {}", text(&dumped));
+        assert_eq!(text(&dumped).contains("the segment is missing"), code == 1, "{}", text(&dumped));
+    }
     // It is in no way of the application, which never reads it.
     let salvaged = tool(&["salvage", at, copied]);
     let said = text(&salvaged);
@@ -653,7 +658,9 @@ fn dump_and_tail_tell_what_they_cannot_show() {
         let at = dir.to_str().unwrap();
         let mut written = write_log(&dir, Role::Driver, &mut Random(3));
         written.extend(write_log(&dir, Role::Driver, &mut Random(4)));
-        let handle = written[0].0;
+        // The last record's group; or the first segment.
+        let victim = if lacks == "a group's header" { written.len() - 1 } else { 0 };
+        let handle = written[victim].0;
         let path = segment_file(&dir, Role::Driver, &handle);
         match lacks {
             "a segment" => fs::remove_file(&path).unwrap(),
@@ -667,11 +674,9 @@ fn dump_and_tail_tell_what_they_cannot_show() {
         let said = String::from_utf8_lossy(&dumped.stderr).into_owned();
         assert!(dumped.stdout.iter().filter(|b| **b == b'\n').count() < written.len(), "{lacks}");
         assert!(dumped.status.code() == Some(1) && said.contains("corrupt: "), "{lacks}: {said}");
-        if lacks != "a group's header" {
-            let tail = tool(&["tail", at]);
-            assert!(tail.status.code() == Some(1) && text(&tail).contains("corrupt: "), "{}", text(&tail));
-        }
-        let shown = tool(&["dump", at, "--handle", &written.last().unwrap().0.to_string()]);
+        let tail = tool(&["tail", at]);
+        assert!(tail.status.code() == Some(1) && text(&tail).contains("corrupt: "), "{}", text(&tail));
+        let shown = tool(&["dump", at, "--handle", &written[written.len() - 2].0.to_string()]);
         assert_eq!(shown.status.code(), Some(0), "what is not asked for is not told: {}", text(&shown));
     }
 }
@@ -696,9 +701,14 @@ fn a_copy_that_was_cut_short_is_not_taken_for_the_log() {
     let verified = tool(&["verify", copied]);
     let said = text(&verified);
     assert!(verified.status.code() == Some(2) && said.contains("the log's uuid (ferrowal.id)"), "{said}");
-    let inside = dir.join("copy");
-    let refused = tool(&["salvage", at, inside.to_str().unwrap()]);
-    assert!(refused.status.code() == Some(2) && !inside.exists(), "{}", text(&refused));
+    let (inside, link, beside) = (dir.join("copy"), base.path().join("link"), dir.join("../beside"));
+    symlink(&dir, &link).unwrap();
+    for (log, copy) in [(&dir, &inside), (&dir, &link.join("copy")), (&link, &inside)] {
+        let refused = tool(&["salvage", log.to_str().unwrap(), copy.to_str().unwrap()]);
+        assert!(refused.status.code() == Some(2) && !inside.exists(), "{}", text(&refused));
+    }
+    let copied = tool(&["salvage", at, beside.to_str().unwrap()]);
+    assert_eq!(copied.status.code(), Some(0), "{}", text(&copied));
 }
 
 /// The directory of one of three receivers is somebody else's.

@@ -118,7 +118,7 @@ impl Dump {
         let (mut shown, mut code, mut broken) = (0, WELL, None);
         for part in &survey.parts {
             if wanted.is_none() {
-                code = code.max(tell_damage(part));
+                code = code.max(tell_damage(part, self.set_aside));
             }
             // Another segment may have another key, and its damage is not asked for.
             let older = |s: &SegmentState| s.generation < part.analysis.generation;
@@ -129,6 +129,8 @@ impl Dump {
             part.records_in(0, is_in, &mut |seen| {
                 let record = match seen {
                     Seen::Record(record) => record,
+                    // Beside the record that is asked for it is none of this.
+                    Seen::Bad { .. } if wanted.is_some() => return Ok(true),
                     Seen::Bad { segment, offset, detail } => {
                         code = DAMAGED;
                         eprintln!("{}: corrupt: segment {segment} offset {offset}: {detail}", part.name());
@@ -164,22 +166,27 @@ impl Tail {
         // For each writer, the first group that was not shown.
         let mut next: HashMap<String, u64> = HashMap::new();
         let mut following = false;
+        let mut code = WELL;
         loop {
             let survey = self.target.survey(Look::Ends, &|storage| storage)?;
             for part in &survey.parts {
                 // A writer that appears while we follow is new: all of it is shown.
                 let from = next.get(&part.name()).copied().or(following.then_some(0));
                 // The last groups hold the last records; where they have too few, all is read.
-                let mut last = Vec::new();
+                let (mut last, mut bad) = (Vec::new(), Vec::new());
                 let mut begin = from.unwrap_or_else(|| part.analysis.end.saturating_sub(self.lines as u64));
                 loop {
                     last.clear();
+                    bad.clear();
                     part.records(begin, &mut |seen| {
-                        if let Seen::Record(record) = seen {
-                            if from.is_none() && last.len() == self.lines && !last.is_empty() {
-                                last.remove(0);
+                        match seen {
+                            Seen::Record(record) => {
+                                if from.is_none() && last.len() == self.lines && !last.is_empty() {
+                                    last.remove(0);
+                                }
+                                last.push(record);
                             }
-                            last.push(record);
+                            Seen::Bad { segment, offset, detail } => bad.push((segment, offset, detail)),
                         }
                         Ok(true)
                     })?;
@@ -191,6 +198,10 @@ impl Tail {
                 if self.lines == 0 && from.is_none() {
                     last.clear();
                 }
+                for (segment, offset, detail) in &bad {
+                    code = DAMAGED;
+                    eprintln!("{}: corrupt: segment {segment} offset {offset}: {detail}", part.name());
+                }
                 for record in &last {
                     show(out, &part.name(), record, format, readable)?;
                 }
@@ -198,8 +209,8 @@ impl Tail {
             }
             out.flush()?;
             if !following {
-                let codes = survey.parts.iter().map(tell_damage);
-                let code = codes.max().unwrap_or(WELL);
+                let codes = survey.parts.iter().map(|part| tell_damage(part, false));
+                code = codes.max().unwrap_or(WELL).max(code);
                 if !self.follow {
                     return Ok(code);
                 }
@@ -211,11 +222,13 @@ impl Tail {
 }
 
 /// Records that are not there, or not in their place, are not shown; that is told.
-fn tell_damage(part: &Part) -> u8 {
-    for finding in part.analysis.findings.iter().filter(|f| f.corrupt) {
+fn tell_damage(part: &Part, set_aside: bool) -> u8 {
+    let findings = if set_aside { &part.analysis.aside } else { &part.analysis.findings };
+    let corrupt: Vec<_> = findings.iter().filter(|f| f.corrupt).collect();
+    for finding in &corrupt {
         eprintln!("{}: {finding}", part.name());
     }
-    if part.analysis.is_damaged() { DAMAGED } else { WELL }
+    if corrupt.is_empty() { WELL } else { DAMAGED }
 }
 
 fn show(

@@ -1,6 +1,10 @@
 //! `ferrowal salvage`.
 
-use std::{collections::BTreeMap, io::Write, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde_json::json;
@@ -71,8 +75,7 @@ impl Salvage {
         }
         let copy = std::path::absolute(&self.copy)?;
         if let Ok(location::Place::Local(log)) = location(&self.target.dir)?.place()
-            && copy != log
-            && copy.starts_with(&log)
+            && is_inside(&copy, &log)
         {
             return Err(Failure::Say(format!(
                 "{} is in the log's own directory: name one beside it",
@@ -164,4 +167,11 @@ impl Salvage {
         }
         Ok(if whole { WELL } else { DAMAGED })
     }
+}
+
+/// Whether `path`, which need not be there, is below `dir`, by whatever names.
+fn is_inside(path: &Path, dir: &Path) -> bool {
+    let Ok(dir) = dir.canonicalize() else { return false };
+    let above = path.ancestors().skip(1).find_map(|above| above.canonicalize().ok());
+    above.is_some_and(|above| above.starts_with(&dir))
 }

@@ -277,6 +277,12 @@ pub(crate) struct Scope {
     pub(crate) settle: bool,
 }
 
+fn of_another(log: Uuid, ours: Uuid) -> String {
+    format!(
+        "the segment is of log {log}, and ferrowal.id says {ours}: if it is this log's, write {log} into ferrowal.id, otherwise move it to the directory of its log"
+    )
+}
+
 /// Looks at all segments of `storage`.
 pub(crate) fn analyse(storage: &dyn Storage, scope: Scope) -> Result<Analysis> {
     let mut tries = 0;
@@ -704,10 +710,7 @@ impl Analysis {
             let id = segment.listed.id;
             if let Some(log) = segment.foreign {
                 // What is in it may be whole, and read once the right uuid is there again.
-                let detail = format!(
-                    "the segment is of log {log}, and ferrowal.id says {}: if it is this log's, write {log} into ferrowal.id, otherwise move it to the directory of its log",
-                    scope.log
-                );
+                let detail = of_another(log, scope.log);
                 findings.push(self.finding(id, 0, true, detail));
             } else if !segment.header_checks {
                 findings.push(self.finding(id, 0, true, "the segment's header does not check".into()));
@@ -861,11 +864,10 @@ impl Analysis {
     ///
     /// # Errors
     /// [`Error::Config`] that says what to do.
-    pub(crate) fn refuse_foreign(&self) -> Result<()> {
-        let foreign =
-            |f: &&Finding| self.segments.iter().any(|s| s.listed.id == f.segment && s.foreign.is_some());
-        self.findings.iter().find(foreign).map_or(Ok(()), |f| {
-            Err(Error::Config(format!("segment {} of {}: {}", f.segment, self.place, f.detail)))
+    pub(crate) fn refuse_foreign(&self, ours: Uuid) -> Result<()> {
+        let foreign = self.segments.iter().find_map(|s| Some((s.listed.id, s.foreign?)));
+        foreign.map_or(Ok(()), |(id, log)| {
+            Err(Error::Config(format!("segment {id} of {}: {}", self.place, of_another(log, ours))))
         })
     }
 

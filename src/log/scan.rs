@@ -196,7 +196,7 @@ impl Writer {
             return Ok(None);
         }
         if policy == Recovery::Salvage {
-            analysis.refuse_foreign()?;
+            analysis.refuse_foreign(source.scope.log)?;
         }
         let mut report = summarize(&analysis);
         report.took = started.elapsed();

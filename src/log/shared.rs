@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -190,6 +190,8 @@ pub(crate) struct Shared {
     used: AtomicUsize,
     /// Why this process must not write to the log any more.
     lost: OnceCell<Error>,
+    /// Whether it was said why the log cannot be opened for writing on a full volume: each write tries.
+    full_told: AtomicBool,
     report: Arc<Mutex<Option<RecoveryReport>>>,
     /// Thresholds that came before there was a writer.
     noted: Mutex<Vec<i64>>,
@@ -212,6 +214,7 @@ impl Shared {
             reader: Arc::new(Reader::new(options.linger)),
             used: AtomicUsize::new(0),
             lost: OnceCell::new(),
+            full_told: AtomicBool::new(false),
             report: Arc::default(),
             noted: Mutex::default(),
             options,
@@ -333,6 +336,7 @@ impl Shared {
             let summary = Summary::start(place, self.options.role, self.options.summary)?;
             *self.summary.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary);
         }
+        self.full_told.store(false, Ordering::Relaxed);
         self.set_writer(Some(writer.clone()));
         Ok(writer)
     }
@@ -342,7 +346,9 @@ impl Shared {
     fn without_space(&self, error: Error) -> Error {
         match error {
             Error::Io { .. } if error.is_full() => {
-                log::warn!("{}: the log cannot be opened for writing: {error}", self.home.place());
+                if !self.full_told.swap(true, Ordering::Relaxed) {
+                    log::warn!("{}: the log cannot be opened for writing: {error}", self.home.place());
+                }
                 Error::StorageFull { place: self.home.place(), waited: Duration::ZERO }
             }
             other => other,

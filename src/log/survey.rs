@@ -31,6 +31,9 @@ pub(crate) enum Look {
     Everything,
 }
 
+/// A live log is looked at so often before what seems damaged is.
+const MOST_LOOKS: usize = 10;
+
 /// Gives the storage that is looked at in place of a writer's own: a tool may count what is read.
 pub(crate) type Wrap<'a> = dyn Fn(Arc<dyn Storage>) -> Arc<dyn Storage> + 'a;
 
@@ -101,8 +104,9 @@ pub(crate) fn survey(
             Which::Receiver(uuid) => Some(uuid),
         };
         let deep = look == Look::Everything;
-        let scope = Scope { log, writer, deep, aside: deep, limit: None, settle: false };
-        let (mut analysis, unlisted) = match analyse(storage.as_ref(), scope) {
+        let scope = Scope { log, writer, deep, aside: true, limit: None, settle: false };
+        let live = matches!(home.await_unclaimed(which, Duration::ZERO), Err(Error::Locked { .. }));
+        let (mut analysis, unlisted) = match look_again(storage.as_ref(), scope, live) {
             Ok(analysis) => (analysis, false),
             // One directory that is not theirs to read must not hide what all the others hold.
             Err(error) if look != Look::Ends => {
@@ -116,12 +120,29 @@ pub(crate) fn survey(
         if which == Which::Driver && analysis.newest == 0 && !unlisted {
             continue;
         }
-        let live = matches!(home.await_unclaimed(which, Duration::ZERO), Err(Error::Locked { .. }));
         let began = if unlisted { 0 } else { super::scan::began(storage.as_ref())? };
         parts.push((began, Part { which, storage, analysis, keys: keys.clone(), live, notes, unlisted }));
     }
     parts.sort_by_key(|(began, part)| (part.which != Which::Driver, *began));
     Ok(Survey { log, parts: parts.into_iter().map(|(_, part)| part).collect() })
+}
+
+/// Beside a live writer what was looked at first is older than what was looked at last: groups between the two seem to be
+/// missing. What is damaged is so at each look.
+fn look_again(storage: &dyn Storage, scope: Scope, live: bool) -> Result<Analysis> {
+    let mut analysis = analyse(storage, scope)?;
+    for _ in 0..MOST_LOOKS {
+        if !live || !analysis.is_damaged() {
+            break;
+        }
+        let again = analyse(storage, scope)?;
+        let persists = again.findings.iter().any(|f| f.corrupt && analysis.findings.contains(f));
+        analysis = again;
+        if persists {
+            break;
+        }
+    }
+    Ok(analysis)
 }
 
 /// Adds what could not be read to what was found. It may be good, and nobody can say so.
@@ -353,12 +374,18 @@ impl Part {
                 Err(e) if e.is_not_found() => continue,
                 Err(e) => return Err(e),
             };
-            for (offset, detail) in bad {
-                if !visit(Seen::Bad { segment: segment.listed.id, offset, detail })? {
-                    return Ok(());
-                }
+            // A file that is used again meanwhile holds another's bytes.
+            if !bad.is_empty() && self.live && self.storage.list()?.iter().all(|l| l.id != segment.listed.id)
+            {
+                continue;
             }
+            let mut bad = bad.into_iter().peekable();
             for group in groups.iter().filter(|g| g.header.sequence >= from) {
+                while let Some((offset, detail)) = bad.next_if(|(offset, _)| *offset < group.offset) {
+                    if !visit(Seen::Bad { segment: segment.listed.id, offset, detail })? {
+                        return Ok(());
+                    }
+                }
                 let mut frames = Frames::new(group);
                 let mut at = frames.at();
                 while let Some(frame) = frames.next(&mut window, &segment.place, Some(&self.keys))? {
@@ -387,6 +414,11 @@ impl Part {
                         return Ok(());
                     }
                     at = frames.at();
+                }
+            }
+            for (offset, detail) in bad {
+                if !visit(Seen::Bad { segment: segment.listed.id, offset, detail })? {
+                    return Ok(());
                 }
             }
         }

@@ -342,9 +342,11 @@ impl Writer {
                 log::error!("{}: a housekeeper of the log panicked", shared.storage.place());
             }
         }
-        let spares = shared.check_claim().and_then(|()| shared.storage.drop_spares());
+        // Once: without the claim what is there is another's.
+        let Some(claim) = shared.claim.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let spares = claim.check().and_then(|()| shared.storage.drop_spares());
         shared.say(&spares);
-        drop(shared.claim.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(claim);
     }
 }
 
@@ -537,7 +539,12 @@ impl Shared {
                 let unsynced = segment.filter(|_| !self.durable && !planted!(SealUnsynced));
                 let synced = unsynced.map_or(Ok(()), |s| s.write(0, &mut [], Barrier::Yes));
                 self.say(&synced);
-                let result = synced.and_then(|()| self.check_claim()).and_then(|()| {
+                let ours = synced.and_then(|()| {
+                    let ours = self.check_claim();
+                    self.say(&ours);
+                    ours
+                });
+                let result = ours.and_then(|()| {
                     let sealed = self.storage.seal(place.segment, at, &bytes);
                     if let Err(e) = &sealed {
                         log::warn!("a segment stays without a footer; nothing in it is affected: {e}");
