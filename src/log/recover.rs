@@ -141,6 +141,9 @@ pub(crate) fn recover(
     // A crash between the mark and the deletes leaves what nobody else would look at again.
     let below: Vec<u64> =
         storage.list()?.into_iter().map(|l| l.id).filter(|id| *id < analysis.low_water).collect();
+    if !below.is_empty() {
+        storage.delete(&below)?;
+    }
     let mut report = summarize(&analysis);
     report.removed = below.len() as u64;
     let mut recovered = Vec::new();
@@ -170,10 +173,6 @@ pub(crate) fn recover(
             _ => segment.max_time(),
         };
         recovered.push(Segment::recovered(segment.place, size, max_time, base));
-    }
-    // Only now: what says that they were cleaned may be a torn group, whose place a footer has taken that says it as well.
-    if !below.is_empty() {
-        storage.delete(&below)?;
     }
     // The newest first, each durably, for the same reason.
     unused.iter().try_for_each(|id| storage.delete(&[*id]))?;
