@@ -132,8 +132,7 @@ impl Dump {
                     // Beside the record that is asked for it is none of this.
                     Seen::Bad { .. } if wanted.is_some() => return Ok(true),
                     Seen::Bad { segment, offset, detail } => {
-                        code = DAMAGED;
-                        eprintln!("{}: corrupt: segment {segment} offset {offset}: {detail}", part.name());
+                        code = tell_bad(part, segment, offset, &detail);
                         return Ok(true);
                     }
                 };
@@ -199,8 +198,7 @@ impl Tail {
                     last.clear();
                 }
                 for (segment, offset, detail) in &bad {
-                    code = DAMAGED;
-                    eprintln!("{}: corrupt: segment {segment} offset {offset}: {detail}", part.name());
+                    code = tell_bad(part, *segment, *offset, detail);
                 }
                 for record in &last {
                     show(out, &part.name(), record, format, readable)?;
@@ -229,6 +227,11 @@ fn tell_damage(part: &Part, set_aside: bool) -> u8 {
         eprintln!("{}: {finding}", part.name());
     }
     if corrupt.is_empty() { WELL } else { DAMAGED }
+}
+
+fn tell_bad(part: &Part, segment: u64, offset: u64, detail: &str) -> u8 {
+    eprintln!("{}: corrupt: segment {segment} offset {offset}: {detail}", part.name());
+    DAMAGED
 }
 
 fn show(

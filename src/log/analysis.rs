@@ -663,9 +663,8 @@ impl Analysis {
             let (older, newer) = (pair[0], pair[1]);
             self.generation = older;
             let of = |generation| self.segments.iter().filter(move |s| s.generation == generation);
-            // The next one went on behind the last sequence that counted. Only headers say so: a footer may be of whoever settled
-            // the segment, generations later.
-            // A fence's says nothing.
+            // The next one went on behind the last sequence that counted. Only headers say so, and no fence's: a footer may be
+            // of whoever settled the segment, generations later.
             let told = |s: &&SegmentState| s.header_checks && s.past.first > 0;
             let begun = of(newer).find(told).map_or(0, |s| s.past.first);
             // A cleaning may have taken a part: the oldest that is there need not be where it began,
@@ -859,8 +858,8 @@ impl Analysis {
         }
     }
 
-    /// A segment of another log is no damage that salvage passes over: its records are whole, and go on behind them would
-    /// be a third thing.
+    /// A segment of another log is no damage that salvage passes over: its records may be whole, and what was written behind them
+    /// would be of neither.
     ///
     /// # Errors
     /// [`Error::Config`] that says what to do.

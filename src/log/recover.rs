@@ -120,10 +120,7 @@ pub(crate) fn recover(
     }
     if policy == Recovery::Salvage {
         analysis.refuse_foreign(scope.log)?;
-    }
-    if policy != Recovery::Salvage
-        && let Some((_, corruption)) = analysis.corruptions().next()
-    {
+    } else if let Some((_, corruption)) = analysis.corruptions().next() {
         return Err(corruption);
     }
     // A threshold that was carried without any record left is of the old clock, too.
