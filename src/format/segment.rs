@@ -33,7 +33,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) segment: u64,
     /// Counts the writers that opened this log, one after the other.
     pub(crate) epoch: u64,
-    /// Wall clock, milliseconds since 1970: for people only, never compared.
+    /// Wall clock, milliseconds since 1970, at least one more than in the segment that its process made before: for people,
+    /// and for the order in which receivers' logs are read.
     pub(crate) created: u64,
     /// Groups begin at multiples of this. Header and footer are as large, and [`BLOCK`] at least.
     pub(crate) block: u32,

@@ -42,7 +42,7 @@ pub use writer::simulation;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -315,6 +315,18 @@ fn zeroed(length: usize) -> Result<Vec<u8>> {
     let mut bytes = room(length)?;
     bytes.resize(length, 0);
     Ok(bytes)
+}
+
+/// When a segment is made, by [`wall_clock`], and later than whatever this process made before: receivers' logs are read
+/// in this order, also those that began within a millisecond, or beside a clock that was put back.
+fn creation_time() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = wall_clock();
+    if analysis::is_simulated() {
+        return now;
+    }
+    let after = |last: u64| now.max(last.saturating_add(1));
+    LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last))).map_or(now, after)
 }
 
 /// Milliseconds since 1970, for people to read: never compared with a record's time.

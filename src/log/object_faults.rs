@@ -322,6 +322,18 @@ fn a_close_does_not_wait_longer_for_its_mark_to_go_than_that_would_live() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
+/// In memory several of them begin within one millisecond.
+#[test]
+fn receivers_that_followed_each_other_are_read_in_their_order() {
+    let store = Unruly::new(1);
+    for number in 0..24 {
+        let log = open(&store, options(Role::Receivers));
+        log.append(&payload(number), 1).unwrap();
+        log.close().unwrap();
+    }
+    assert_eq!(scanned(&open(&store, options(Role::Receivers))), (0..24).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_log_whose_uuid_was_deleted_gets_no_other_one() {
     for role in [Role::Driver, Role::Receivers] {

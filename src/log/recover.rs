@@ -69,7 +69,7 @@ pub(crate) fn raise(storage: &dyn Storage, log: Uuid, writer: Uuid, coding: Codi
         // Groups may follow it, and are padded as the header says.
         let pad = storage.traits().pad;
         let header =
-            SegmentHeader::new(&place, generation, epoch, super::wall_clock(), pad, past).coded(coding);
+            SegmentHeader::new(&place, generation, epoch, super::creation_time(), pad, past).coded(coding);
         let space = Space {
             wish: 1 << 20,
             least: 0,

@@ -37,8 +37,8 @@ use self::{
     staging::Staging,
 };
 use super::{
-    RecordSource, Slice, analysis::is_simulated, collect::Remains, read::Reader, recover::Recovered,
-    threshold::Thresholds, wall_clock,
+    RecordSource, Slice, analysis::is_simulated, collect::Remains, creation_time, read::Reader,
+    recover::Recovered, threshold::Thresholds, wall_clock,
 };
 use crate::{
     awake::processors,
@@ -510,7 +510,7 @@ impl Shared {
                     &place,
                     self.id.generation,
                     self.id.epoch,
-                    wall_clock(),
+                    creation_time(),
                     self.align,
                     past,
                 )
