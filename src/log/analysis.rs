@@ -168,6 +168,19 @@ impl SegmentState {
         says
     }
 
+    /// The low-water mark that it still names when recovery has cut what is torn or void; 0 for none.
+    fn keeps_saying(&self, end: u64) -> u64 {
+        let inside = match &self.content {
+            Content::Sealed(f) => f.low_water,
+            Content::Walked { footer, sealed, .. } => {
+                let groups = self.kept(end).map(|g| g.header.low_water).max();
+                groups.max(footer.filter(|_| *sealed).map(|f| f.low_water)).unwrap_or(0)
+            }
+            Content::Unreadable => 0,
+        };
+        inside.max(self.past.low_water)
+    }
+
     /// Groups that are neither void nor at or above `end`.
     pub(crate) fn kept(&self, end: u64) -> impl Iterator<Item = &GroupAt> {
         let groups: &[GroupAt] = match &self.content {
@@ -621,6 +634,11 @@ impl Analysis {
         let writer = writer.unwrap_or_default();
         analysis.findings.push(Finding { writer, segment: 0, offset: 0, corrupt: true, detail });
         analysis
+    }
+
+    /// The low-water mark that is named by more than what recovery cuts.
+    pub(crate) fn lasting_low_water(&self) -> u64 {
+        self.segments.iter().map(|s| s.keeps_saying(self.end)).max().unwrap_or(0)
     }
 
     fn conclude(&mut self, scope: Scope) {

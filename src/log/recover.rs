@@ -136,13 +136,17 @@ pub(crate) fn recover(
         storage.delete(&[])?;
     }
     // A crash between the mark and the deletes leaves what nobody else would look at again.
-    let below: Vec<u64> =
+    let mut below: Vec<u64> =
         storage.list()?.into_iter().map(|l| l.id).filter(|id| *id < analysis.low_water).collect();
+    let mut report = summarize(&analysis);
+    report.removed = below.len() as u64;
+    // A mark in a torn group is true, but lasts no longer than until that is cut: what it alone explains goes when footers
+    // say so as well.
+    let lasting = analysis.lasting_low_water();
+    let explained_later = below.split_off(below.partition_point(|id| *id < lasting));
     if !below.is_empty() {
         storage.delete(&below)?;
     }
-    let mut report = summarize(&analysis);
-    report.removed = below.len() as u64;
     let mut recovered = Vec::new();
     let counts = |s: &SegmentState| s.generation == analysis.generation && !begins;
     let current = analysis.segments.iter().filter(|s| counts(s));
@@ -170,6 +174,9 @@ pub(crate) fn recover(
             _ => segment.max_time(),
         };
         recovered.push(Segment::recovered(segment.place, size, max_time, base));
+    }
+    if !explained_later.is_empty() {
+        storage.delete(&explained_later)?;
     }
     // The newest first, each durably, for the same reason.
     unused.iter().try_for_each(|id| storage.delete(&[*id]))?;

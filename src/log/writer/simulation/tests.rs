@@ -41,6 +41,7 @@ fn runs_that_found_bugs_are_run_again() {
         20_089_745,
         20_091_663,
         20_298_246,
+        987_659_179,
         7_015_911_990_808_870,
     ] {
         if let Err(failure) = simulate(seed) {
