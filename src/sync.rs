@@ -3,7 +3,12 @@
 //!
 //! In such a model time stands still: a wait with an end has none, so that no timer hides a wake-up call that is missing.
 
-use std::{io, sync::PoisonError, thread, time::SystemTime};
+use std::{
+    io,
+    sync::PoisonError,
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
 
 use uuid::Uuid;
 
@@ -46,20 +51,24 @@ pub(crate) fn new_uuid() -> Uuid {
 
 /// Does nothing for a while.
 #[cfg(feature = "object-store")]
-pub(crate) fn pause(time: std::time::Duration) {
+pub(crate) fn pause(time: Duration) {
     in_turns!(crate::turns::pause(time));
     thread::sleep(time);
 }
 
 /// A lock that its holder keeps while it waits for storage: for what is rare, and never for a record.
 pub(crate) fn lock_patiently(mutex: &std::sync::Mutex<()>) -> Patiently<'_> {
-    in_turns!(Patiently { mutex, _held: crate::turns::lock(mutex) });
-    Patiently { mutex, _held: mutex.lock().unwrap_or_else(PoisonError::into_inner) }
+    in_turns!(Patiently { waited: Duration::ZERO, mutex, _held: crate::turns::lock(mutex) });
+    let began = Instant::now();
+    let held = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+    Patiently { waited: began.elapsed(), mutex, _held: held }
 }
 
 /// Such a lock, held.
 #[derive(Debug)]
 pub(crate) struct Patiently<'a> {
+    /// How long others kept it. In a simulation nobody waits by a clock.
+    pub(crate) waited: Duration,
     #[cfg_attr(not(all(test, not(loom), feature = "object-store")), expect(dead_code))]
     mutex: &'a std::sync::Mutex<()>,
     _held: std::sync::MutexGuard<'a, ()>,

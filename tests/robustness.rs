@@ -90,6 +90,30 @@ fn a_lock_of_another_process_is_waited_for_and_named_and_falls_with_its_owner() 
     }
 }
 
+/// One after the other they would be told after 1, 2, 3 and at last 20 seconds.
+#[test]
+fn all_who_wait_for_a_lock_at_once_are_told_in_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opts = options(dir.path(), Role::Driver);
+    opts.lock_wait = Duration::from_secs(1);
+    std::fs::create_dir_all(dir.path().join("driver")).unwrap();
+    let holder = Holder::of(&dir.path().join("driver/LOCK"));
+    let log = Log::open(opts).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let refused = log.append(b"refused", 1);
+                let Err(Error::Locked { waited, .. }) = refused else { panic!("{refused:?}") };
+                assert!(waited >= Duration::from_secs(1), "{waited:?}");
+                assert!(waited < Duration::from_secs(10), "{waited:?}");
+            });
+        }
+    });
+    holder.let_go();
+    log.append(b"after", 2).unwrap();
+    log.close().unwrap();
+}
+
 #[test]
 fn record_times_that_go_backwards_change_no_order() {
     let dir = tempfile::tempdir().unwrap();

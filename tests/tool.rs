@@ -785,6 +785,29 @@ fn a_directory_that_cannot_be_read_hides_nothing_of_the_others() {
     log.close().unwrap();
 }
 
+/// The driver's may be looked at by who has no access to the receivers.
+#[test]
+fn what_is_not_asked_for_is_not_looked_at() {
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("log");
+    let log = Log::open(options(&dir, Role::Driver)).unwrap();
+    log.append(&record(1, 100), 1).unwrap();
+    log.close().unwrap();
+    // As no directory can be read: this way for root, too.
+    fs::write(dir.join("receivers"), "in its place").unwrap();
+    let at = dir.to_str().unwrap();
+    for command in ["inspect", "verify", "dump", "tail"] {
+        let all = tool(&[command, at]);
+        assert!(
+            all.status.code() == Some(2) && text(&all).contains("receivers"),
+            "{command}: {}",
+            text(&all)
+        );
+        let driver = tool(&[command, at, "--driver"]);
+        assert_eq!(driver.status.code(), Some(0), "{command}: {}", text(&driver));
+    }
+}
+
 /// One receiver that cannot be cleaned after is no matter of the others'.
 #[test]
 fn a_pipe_among_the_segments_of_a_dead_receiver_keeps_clean_from_nobody_else() {
@@ -1179,12 +1202,21 @@ fn what_no_key_authenticates_is_refused_and_left_out_of_a_copy_if_that_is_asked_
     let log = Log::open(opts).unwrap();
     drop(log.scan().unwrap());
     log.append(b"planted forgery", 5).unwrap();
+    log.append(b"another forgery", 6).unwrap();
     log.close().unwrap();
     let (d, c, all) = (dir.to_str().unwrap(), copy.to_str().unwrap(), TWO_KEYS.join(","));
     assert_eq!(tool_with(&all, &["verify", d]).status.code(), Some(0));
     let refused = tool_with(&all, &["verify", "--require-encryption", d]);
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
-    assert!(text(&refused).contains("no key that was given authenticates the record"), "{}", text(&refused));
+    let said = text(&refused);
+    assert!(
+        said.contains("no key that was given authenticates 2 records, of which this is the first: "),
+        "{said}"
+    );
+    assert!(
+        said.contains("spark.ferrowal.encryption.required") && !said.contains("corrupt places"),
+        "{said}"
+    );
     let refused = tool_with(&all, &["dump", "--require-encryption", d]);
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
     assert!(!text(&refused).contains("forgery"));
@@ -1196,7 +1228,7 @@ fn what_no_key_authenticates_is_refused_and_left_out_of_a_copy_if_that_is_asked_
     assert!(text(&forgot).contains(&ids[0]) && !copy.exists(), "{}", text(&forgot));
     let done = tool_with(&all, &["salvage", "--require-encryption", d, c]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done));
-    assert!(text(&done).contains("left out: 1 records"), "{}", text(&done));
+    assert!(text(&done).contains("left out: 2 records"), "{}", text(&done));
     let mut opts = options(&copy, Role::Driver);
     opts.keys = ferrowal::KeyRing::read(TWO_KEYS.map(|digits| format!("hex:{digits}"))).unwrap().required();
     let log = Log::open(opts).unwrap();

@@ -5,10 +5,10 @@ use std::{collections::HashMap, io::Write, thread, time::Duration};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{DAMAGED, Failure, Readable, Target, WELL, begins};
+use super::{DAMAGED, Failure, Readable, Target, WELL};
 use crate::{
     error::Error,
-    log::survey::{Look, Part, Seen, SeenRecord, SegmentState},
+    log::survey::{Look, Part, Seen, SeenRecord, SegmentState, begins},
 };
 
 /// How often a log is looked at for what came.

@@ -29,15 +29,14 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use uuid::Uuid;
 
 use crate::{
     codec::KeyRing,
     error::Error,
     location::Location,
-    log::survey::{Look, Survey, Wrap, survey},
+    log::survey::{Look, Survey, Wanted, Wrap, survey},
     options::{Options, Role},
-    storage::{self, Home, Which},
+    storage::{self, Home},
 };
 
 /// The environment variable that keys are taken from.
@@ -138,18 +137,19 @@ impl Target {
         }
     }
 
-    fn wants(&self, which: Which) -> bool {
-        match (which, &self.writer) {
-            (Which::Driver, writer) => !self.receivers && writer.is_none(),
-            (Which::Receiver(uuid), Some(start)) => begins(uuid, start),
-            (Which::Receiver(_), None) => !self.driver,
+    fn wanted(&self) -> Wanted<'_> {
+        match &self.writer {
+            Some(start) => Wanted::Beginning(start),
+            None if self.driver => Wanted::Driver,
+            None if self.receivers => Wanted::Receivers,
+            None => Wanted::All,
         }
     }
 
     /// Looks at what is wanted of the log.
     fn survey(&self, look: Look, wrap: &Wrap<'_>) -> Result<Survey, Failure> {
         let home = self.home()?;
-        let found = survey(home.as_ref(), |which| self.wants(which), look, &self.keys()?, wrap)?;
+        let found = survey(home.as_ref(), self.wanted(), look, &self.keys()?, wrap)?;
         if let (Some(writer), true) = (&self.writer, found.parts.is_empty()) {
             return Err(Failure::Say(format!(
                 "no receiver writer in {} begins with {writer}: `ferrowal inspect` lists them",
@@ -171,11 +171,6 @@ fn location(text: &str) -> Result<Location, Failure> {
     }
     let path = std::path::absolute(text).map_err(|e| Failure::Say(format!("{text}: {e}")))?;
     Ok(Location::from(path))
-}
-
-fn begins(uuid: Uuid, start: &str) -> bool {
-    let start = start.trim().replace('-', "").to_ascii_lowercase();
-    uuid.simple().to_string().starts_with(&start)
 }
 
 /// Why a command could not be carried out.

@@ -21,7 +21,7 @@ use crate::{
     location::{self, Location},
     log::{
         salvage::{Salvaged, begin_copy, end_copy, make_dir, salvage},
-        survey::{Look, Part, survey},
+        survey::{Look, Part, Wanted, survey},
     },
     options::{Options, Role},
     storage,
@@ -93,7 +93,7 @@ impl Salvage {
         progress.end();
         let copied = storage::home(&Options::new(Location::from(copy.clone()), Role::Receivers))?;
         let check =
-            survey(copied.as_ref(), |_| true, Look::Everything, &KeyRing::default(), &|storage| storage)?;
+            survey(copied.as_ref(), Wanted::All, Look::Everything, &KeyRing::default(), &|storage| storage)?;
         let lacks = check.parts.iter().any(|p| p.analysis.is_damaged()) || done.unfilled > 0;
         // It was copied as it is, and is in no way of an open.
         let aside: usize = check.parts.iter().map(|p| p.analysis.aside.len()).sum();

@@ -43,6 +43,8 @@ impl Verify {
         let rate = read as f64 / took.as_secs_f64().max(1e-6);
         let mut code = verdict(&survey);
         let mut unreadable = Vec::new();
+        // What no key vouches for, by writer, segment and reason: how many records, and where the first is.
+        let mut anybodys: BTreeMap<(String, u64, String), (u64, u64)> = BTreeMap::new();
         // For each key that is missing, how many records were not opened for want of it.
         let mut unopened: BTreeMap<String, u64> = BTreeMap::new();
         let has_keys = !self.target.keys()?.is_empty();
@@ -59,8 +61,9 @@ impl Verify {
                             return Ok(true);
                         }
                         Err(Error::Unauthenticated { detail, .. }) => {
-                            let detail = format!("no key that was given authenticates the record: {detail}");
-                            (record.segment, record.offset, detail)
+                            let key = (part.name(), record.segment, detail);
+                            anybodys.entry(key).or_insert((0, record.offset)).0 += 1;
+                            return Ok(true);
                         }
                         Err(error) => return Err(error),
                     },
@@ -68,6 +71,17 @@ impl Verify {
                 unreadable.push(format!("{}: segment {segment} offset {offset}: {detail}", part.name()));
                 Ok(true)
             })?;
+        }
+        let damaged = code == DAMAGED || !unreadable.is_empty();
+        for ((writer, segment, detail), (records, first)) in &anybodys {
+            unreadable.push(format!(
+                "{writer}: segment {segment} offset {first}: no key that was given authenticates {}: {detail}",
+                if *records == 1 {
+                    "the record".to_owned()
+                } else {
+                    format!("{} records, of which this is the first", count(*records))
+                }
+            ));
         }
         if !unreadable.is_empty() {
             code = DAMAGED;
@@ -108,7 +122,7 @@ impl Verify {
         for place in &unreadable {
             writeln!(out, "  unreadable: {place}")?;
         }
-        corrupt += unreadable.len();
+        corrupt += unreadable.len() - anybodys.len();
         writeln!(out, "read {} in {took:.1?}, {}/s", bytes(read), bytes(rate as u64))?;
         if torn > 0 {
             let live = survey.parts.iter().any(|p| p.live);
@@ -122,8 +136,17 @@ impl Verify {
                 count(*records)
             )?;
         }
+        if !anybodys.is_empty() {
+            writeln!(
+                out,
+                "records that no key authenticates: {}. If they are older than the encryption, leave spark.ferrowal.encryption.required out until they are cleaned; otherwise somebody else wrote to the directory: find out who can, and `ferrowal salvage --require-encryption` copies the others.",
+                count(anybodys.values().map(|(records, _)| records).sum())
+            )?;
+        }
         let aside: usize = survey.parts.iter().map(|p| p.analysis.aside.len()).sum();
-        if code == DAMAGED && corrupt == aside {
+        if code == DAMAGED && !damaged {
+            writeln!(out, "all else is whole, as far as what is there can tell")?;
+        } else if code == DAMAGED && corrupt == aside {
             writeln!(
                 out,
                 "corrupt places: {corrupt}, all in what fresh starts have set aside: no driver replays that, and the next cleaning drops it"

@@ -310,7 +310,7 @@ impl Shared {
         if let Some(writer) = self.writer().filter(fits) {
             return Ok(writer);
         }
-        let _changing = self.changing();
+        let changing = self.changing();
         if let Some(writer) = self.writer() {
             if fits(&writer) {
                 return Ok(writer);
@@ -319,7 +319,7 @@ impl Shared {
             writer.close();
         }
         let fresh = fresh && self.options.role == Role::Driver && self.used.load(Ordering::Acquire) <= 1;
-        let started = self.start_writer(fresh, !closed).map_err(|e| self.without_space(e));
+        let started = self.start_writer(fresh, !closed, changing.waited).map_err(|e| self.without_space(e));
         if let Err(error @ Error::Fenced { .. }) = &started
             && self.options.role == Role::Driver
         {
@@ -383,14 +383,22 @@ impl Shared {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start_writer(&self, fresh: bool, prepare: bool) -> Result<Writer> {
+    /// Those who wrote at once come here one after the other: `waited` is how long this one stood in line, which counts as a
+    /// wait for the log's owner. Otherwise the tenth of them would be told after ten times [`Options::lock_wait`].
+    fn start_writer(&self, fresh: bool, prepare: bool, waited: Duration) -> Result<Writer> {
         let log = self.log_id_made()?;
         let writer = sync::new_uuid();
         let which = match self.options.role {
             Role::Driver => Which::Driver,
             Role::Receivers => Which::Receiver(writer),
         };
-        let claim = self.home.claim(which, self.options.lock_wait)?;
+        let claim =
+            self.home.claim(which, self.options.lock_wait.saturating_sub(waited)).map_err(|e| match e {
+                Error::Locked { place, owner, waited: more } => {
+                    Error::Locked { place, owner, waited: waited + more }
+                }
+                other => other,
+            })?;
         let storage = self.home.storage(which);
         let fenced = which == Which::Driver && storage.traits().fenced;
         let coding = Coder::new(&self.options).coding();

@@ -31,6 +31,33 @@ pub(crate) enum Look {
     Everything,
 }
 
+/// Whose parts of a log are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted<'a> {
+    All,
+    Driver,
+    Receivers,
+    /// The receivers whose uuids begin so: hexadecimal, with or without hyphens.
+    Beginning(&'a str),
+}
+
+impl Wanted<'_> {
+    fn has(self, which: Which) -> bool {
+        match (which, self) {
+            (_, Wanted::All) => true,
+            (Which::Driver, wanted) => wanted == Wanted::Driver,
+            (Which::Receiver(uuid), Wanted::Beginning(start)) => begins(uuid, start),
+            (Which::Receiver(_), wanted) => wanted == Wanted::Receivers,
+        }
+    }
+}
+
+/// Whether a uuid begins with what somebody typed.
+pub(crate) fn begins(uuid: Uuid, start: &str) -> bool {
+    let start = start.trim().replace('-', "").to_ascii_lowercase();
+    uuid.simple().to_string().starts_with(&start)
+}
+
 /// A live log is looked at so often before what seems damaged is.
 const MOST_LOOKS: usize = 10;
 
@@ -80,7 +107,7 @@ fn no_log(home: &dyn Home) -> Result<Error> {
 /// [`Error::Missing`] where there is no log; I/O errors. Damage is no error here: the analyses tell it.
 pub(crate) fn survey(
     home: &dyn Home,
-    wanted: impl Fn(Which) -> bool,
+    wanted: Wanted<'_>,
     look: Look,
     keys: &KeyRing,
     wrap: &Wrap<'_>,
@@ -88,11 +115,12 @@ pub(crate) fn survey(
     let Some(log) = home.log_id()? else {
         return Err(no_log(home)?);
     };
-    let mut writers = home.writers()?;
+    // Who wants the driver's alone may have no access to the others.
+    let mut writers = if wanted == Wanted::Driver { Vec::new() } else { home.writers()? };
     writers.sort_unstable();
     let all = std::iter::once(Which::Driver).chain(writers.into_iter().map(Which::Receiver));
     let mut parts = Vec::new();
-    for which in all.filter(|which| wanted(*which)) {
+    for which in all.filter(|which| wanted.has(*which)) {
         let notes = Notes::default();
         let storage = match look {
             Look::AllThatCanBeRead | Look::Everything => patiently(home.storage(which), &notes),
