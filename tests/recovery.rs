@@ -65,6 +65,50 @@ fn a_lost_id_is_not_an_empty_log() {
     }
 }
 
+/// The log's uuid may be the wrong one, and then nothing is its own. What was set aside is read by nobody.
+#[test]
+fn a_segment_of_another_log_is_refused_where_it_counts_and_alike_under_every_policy() {
+    let base = tempfile::tempdir().unwrap();
+    // A log of three segments, and its first one's path.
+    let make = |name: &str| {
+        let mut opts = options(&base.path().join(name), Role::Driver);
+        opts.segment_size = 1 << 20;
+        let log = Log::open(opts).unwrap();
+        let handles: Vec<_> = (0..3).map(|t| log.append(&record(t, 600_000), t as i64).unwrap()).collect();
+        log.close().unwrap();
+        assert_eq!(handles[2].segment, 3);
+        segment_file(&base.path().join(name), Role::Driver, &handles[0])
+    };
+    let theirs = make("theirs");
+    for begun in [false, true] {
+        let from = base.path().join(format!("ours-{begun}"));
+        let path = make(from.file_name().unwrap().to_str().unwrap());
+        if begun {
+            let log = open(&from, Role::Driver);
+            log.append(b"new", 1).unwrap();
+            log.close().unwrap();
+        }
+        fs::copy(&theirs, path).unwrap();
+        for policy in [Recovery::Default, Recovery::Strict, Recovery::Salvage] {
+            let to = base.path().join(format!("{policy:?}-{begun}"));
+            let copied = std::process::Command::new("cp").arg("-r").args([&from, &to]).status().unwrap();
+            assert!(copied.success());
+            let mut opts = options(&to, Role::Driver);
+            opts.recovery = policy;
+            let log = Log::open(opts).unwrap();
+            let read = log.scan().and_then(|scan| scan.collect::<Result<Vec<_>, _>>());
+            let wrote = log.append(b"more", 2);
+            if begun {
+                assert_eq!(read.unwrap(), ["new"], "{policy:?}");
+                wrote.unwrap();
+            } else {
+                assert!(read.is_err() && wrote.is_err(), "{policy:?}: {wrote:?}");
+            }
+            log.close().unwrap();
+        }
+    }
+}
+
 /// A collector that was cut short: the note is there, and so is a whole segment of the writer, whose clean threshold went
 /// with a later one.
 #[test]

@@ -703,9 +703,22 @@ fn a_copy_that_was_cut_short_is_not_taken_for_the_log() {
     assert!(verified.status.code() == Some(2) && said.contains("the log's uuid (ferrowal.id)"), "{said}");
     let (inside, link, beside) = (dir.join("copy"), base.path().join("link"), dir.join("../beside"));
     symlink(&dir, &link).unwrap();
-    for (log, copy) in [(&dir, &inside), (&dir, &link.join("copy")), (&link, &inside)] {
+    let (below, to_below) = (dir.join("empty"), base.path().join("to-below"));
+    fs::create_dir(&below).unwrap();
+    symlink(&below, &to_below).unwrap();
+    let dots = base.path().join(format!("new/../{}/copy", dir.file_name().unwrap().to_str().unwrap()));
+    for (log, copy) in [
+        (&dir, &inside),
+        (&dir, &link.join("copy")),
+        (&link, &inside),
+        (&dir, &to_below),
+        (&dir, &dots),
+        (&dir, &dir),
+    ] {
         let refused = tool(&["salvage", log.to_str().unwrap(), copy.to_str().unwrap()]);
-        assert!(refused.status.code() == Some(2) && !inside.exists(), "{}", text(&refused));
+        let said = text(&refused);
+        assert!(refused.status.code() == Some(2) && said.contains("in the log's own directory"), "{said}");
+        assert!(!inside.exists() && fs::read_dir(&below).unwrap().next().is_none(), "{said}");
     }
     let copied = tool(&["salvage", at, beside.to_str().unwrap()]);
     assert_eq!(copied.status.code(), Some(0), "{}", text(&copied));

@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
-    path::{Path, PathBuf},
+    io::{self, Write},
+    path::{Component, Path, PathBuf},
 };
 
 use clap::Args;
@@ -73,13 +73,13 @@ impl Salvage {
                 }
             }
         }
-        let copy = std::path::absolute(&self.copy)?;
+        let copy = resolved(&self.copy)?;
         if let Ok(location::Place::Local(log)) = location(&self.target.dir)?.place()
-            && is_inside(&copy, &log)
+            && copy.starts_with(resolved(&log)?)
         {
             return Err(Failure::Say(format!(
                 "{} is in the log's own directory: name one beside it",
-                copy.display()
+                self.copy.display()
             )));
         }
         begin_copy(&copy, &small)?;
@@ -88,6 +88,13 @@ impl Salvage {
             let dir = copy.join(part.name());
             make_dir(&dir)?;
             done += salvage(part, &dir)?;
+        }
+        // Without the uuid that is written last, the copy is no log.
+        if let Some(part) = survey_of.changed(home.as_ref(), self.target.wanted())? {
+            return Err(Failure::Say(format!(
+                "{part} was written to while it was copied: stop the application first, so that the copy is of one moment; {} is incomplete and no log: delete it",
+                copy.display()
+            )));
         }
         end_copy(&copy, survey_of.log)?;
         progress.end();
@@ -169,9 +176,17 @@ impl Salvage {
     }
 }
 
-/// Whether `path`, which need not be there, is below `dir`, by whatever names.
-fn is_inside(path: &Path, dir: &Path) -> bool {
-    let Ok(dir) = dir.canonicalize() else { return false };
-    let above = path.ancestors().skip(1).find_map(|above| above.canonicalize().ok());
-    above.is_some_and(|above| above.starts_with(&dir))
+/// Where `path`, which need not be there, leads to, by whatever names and links.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    let mut real = PathBuf::new();
+    for component in std::path::absolute(path)?.components() {
+        if component == Component::ParentDir {
+            real.pop();
+        } else {
+            real.push(component);
+        }
+        // What is not there, and what lies below it, is no link.
+        real = real.canonicalize().unwrap_or(real);
+    }
+    Ok(real)
 }

@@ -145,7 +145,8 @@ impl Verify {
         }
         let aside: usize = survey.parts.iter().map(|p| p.analysis.aside.len()).sum();
         if code == DAMAGED && !damaged {
-            writeln!(out, "all else is whole, as far as what is there can tell")?;
+            let checked = if unopened.is_empty() { "" } else { " that could be checked" };
+            writeln!(out, "all else{checked} is whole, as far as what is there can tell")?;
         } else if code == DAMAGED && corrupt == aside {
             writeln!(
                 out,

@@ -636,9 +636,10 @@ impl Analysis {
         analysis
     }
 
-    /// The low-water mark that is named by more than what recovery cuts.
-    pub(crate) fn lasting_low_water(&self) -> u64 {
-        self.segments.iter().map(|s| s.keeps_saying(self.end)).max().unwrap_or(0)
+    /// The low-water mark that is named by more than what recovery cuts, and the segment that names it.
+    pub(crate) fn lasting_low_water(&self) -> (u64, Option<u64>) {
+        let all = self.segments.iter().map(|s| (s.keeps_saying(self.end), Some(s.listed.id)));
+        all.max().unwrap_or((0, None))
     }
 
     fn conclude(&mut self, scope: Scope) {
@@ -877,12 +878,13 @@ impl Analysis {
     }
 
     /// A segment of another log is no damage that salvage passes over: its records may be whole, and what was written behind them
-    /// would be of neither.
+    /// would be of neither. Among what a fresh start has set aside nobody reads it.
     ///
     /// # Errors
     /// [`Error::Config`] that says what to do.
     pub(crate) fn refuse_foreign(&self, ours: Uuid) -> Result<()> {
-        let foreign = self.segments.iter().find_map(|s| Some((s.listed.id, s.foreign?)));
+        let mut counts = self.segments.iter().skip_while(|s| s.generation < self.generation);
+        let foreign = counts.find_map(|s| Some((s.listed.id, s.foreign?)));
         foreign.map_or(Ok(()), |(id, log)| {
             Err(Error::Config(format!("segment {id} of {}: {}", self.place, of_another(log, ours))))
         })

@@ -329,7 +329,7 @@ fn creation_time() -> u64 {
     LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last))).map_or(now, after)
 }
 
-/// Milliseconds since 1970, for people to read: never compared with a record's time.
+/// Milliseconds since 1970: never compared with a record's time.
 fn wall_clock() -> u64 {
     #[cfg(any(test, feature = "simulation"))]
     if let Some(now) = crate::planted::simulated_clock() {

@@ -142,9 +142,11 @@ pub(crate) fn recover(
     report.removed = below.len() as u64;
     // A mark in a torn group is true, but lasts no longer than until that is cut: what it alone explains goes when footers
     // say so as well.
-    let lasting = analysis.lasting_low_water();
+    let (lasting, witness) = analysis.lasting_low_water();
     let explained_later = below.split_off(below.partition_point(|id| *id < lasting));
-    if !below.is_empty() {
+    if let (false, Some(witness)) = (below.is_empty(), witness) {
+        // A footer that was being written when its writer was killed may be in the cache alone.
+        storage.open(witness)?.settle()?;
         storage.delete(&below)?;
     }
     let mut recovered = Vec::new();

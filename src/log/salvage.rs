@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::{
     analysis::{Analysis, Content, SegmentState},
+    scan::began_from,
     survey::Part,
     walk::{Found, Frame, Frames, GroupAt, Walk, Window},
     wall_clock,
@@ -28,7 +29,7 @@ use crate::{
     error::{Error, Result},
     format::{
         BLOCK, Coded, Coding, FRAME_HEADER, Footer, FrameHeader, FrameKind, GROUP_HEADER, GroupHeader, Past,
-        Place, SegmentHeader, UNPADDED, damaged_header, pad_to,
+        Place, SegmentHeader, UNPADDED, pad_to,
     },
     storage::SegmentRead,
 };
@@ -86,7 +87,8 @@ pub(crate) fn salvage(part: &Part, dir: &Path) -> Result<Salvaged> {
         while missing.last().is_some_and(|id| *id < segment.listed.id) {
             let Some(id) = missing.pop() else { break };
             let upto = segment.kept_base(analysis.end).unwrap_or(expected).max(expected);
-            out += remake(analysis, segment, id, expected..upto, dir)?;
+            let created = began_from(part.storage.as_ref(), id)?;
+            out += remake(analysis, (segment, created), id, expected..upto, dir)?;
             expected = upto;
         }
         let next = analysis.segments.get(i + 1);
@@ -206,10 +208,11 @@ fn denies(part: &Part, segment: &SegmentState) -> bool {
     part.keys.is_required() && KeyId::of_header(segment.coding.key).is_none()
 }
 
-/// Makes a segment that is missing, with a group without records for each sequence that must have been in it.
+/// Makes a segment that is missing, with a group without records for each sequence that must have been in it. It is as old as
+/// the next one, so that receivers' logs keep their order.
 fn remake(
     analysis: &Analysis,
-    next: &SegmentState,
+    (next, created): (&SegmentState, u64),
     id: u64,
     sequences: std::ops::Range<u64>,
     dir: &Path,
@@ -224,7 +227,7 @@ fn remake(
         first: analysis.first,
         previous,
     };
-    let header = SegmentHeader::new(&place, analysis.generation, next.epoch, wall_clock(), UNPADDED, past);
+    let header = SegmentHeader::new(&place, analysis.generation, next.epoch, created, UNPADDED, past);
     let file = create(&path)?;
     file.write_all_at(&header.encode(), 0).map_err(failed("write", &path))?;
     let mut at = u64::from(header.ends());
@@ -361,11 +364,8 @@ impl<'a> Copying<'a> {
                 first: analysis.first,
                 previous: older.map(|s| s.listed.id).max().unwrap_or(0),
             };
-            // The time orders the receivers' logs; as it was, if it can still be read.
-            let mut block = vec![0; BLOCK as usize];
-            let n = reader.read(0, &mut block)?;
-            let now = wall_clock();
-            let created = damaged_header(&block[..n]).map_or(now, |h| h.created.min(now));
+            // It orders the receivers' logs.
+            let created = began_from(part.storage.as_ref(), segment.listed.id)?;
             let (place, generation) = (&segment.place, analysis.generation);
             let header = SegmentHeader::new(place, generation, segment.epoch, created, segment.block, past)
                 .coded(coding(part, segment, &reader)?);

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     codec::KeyRing,
     error::{Error, Result},
-    format::{BLOCK, decode_header},
+    format::{BLOCK, damaged_header, decode_header},
     options::Recovery,
     planted::planted,
     report::RecoveryReport,
@@ -43,16 +43,31 @@ pub(crate) struct Source {
     pub(crate) report: Arc<Mutex<Option<RecoveryReport>>>,
 }
 
-/// When a writer's first segment was made, in milliseconds since 1970; 0 if that cannot be read.
+/// When a writer's first segment was made, in milliseconds since 1970; 0 if nothing says it.
 pub(crate) fn began(storage: &dyn Storage) -> Result<u64> {
-    let Some(first) = storage.list()?.into_iter().next() else { return Ok(0) };
-    let mut block = vec![0; BLOCK as usize];
-    let read = storage.open(first.id).and_then(|segment| segment.read(0, &mut block));
-    match read {
-        Ok(n) => Ok(decode_header(&block[..n]).map_or(0, |h| h.created)),
-        Err(e) if e.is_not_found() => Ok(0),
-        Err(e) => Err(e),
+    began_from(storage, 0)
+}
+
+/// The same of its first segment from `id` on. Where that one's header is damaged it is believed, unless it says that it is
+/// younger than the next one that is whole; otherwise that one's time is taken.
+pub(crate) fn began_from(storage: &dyn Storage, id: u64) -> Result<u64> {
+    let mut damaged = None;
+    for listed in storage.list()?.into_iter().filter(|l| l.id >= id) {
+        let mut block = vec![0; BLOCK as usize];
+        let n = match storage.open(listed.id).and_then(|segment| segment.read(0, &mut block)) {
+            Ok(n) => n,
+            Err(e) if e.is_not_found() => continue,
+            Err(e) => return Err(e),
+        };
+        let says = damaged_header(&block[..n]).map_or(0, |h| h.created);
+        match decode_header(&block[..n]) {
+            Ok(header) => {
+                return Ok(damaged.filter(|d| (1..=header.created).contains(d)).unwrap_or(header.created));
+            }
+            Err(_) => _ = damaged.get_or_insert(says),
+        }
     }
+    Ok(damaged.filter(|d| *d <= super::wall_clock()).unwrap_or(0))
 }
 
 /// The records of a log in write order: for receivers writer by writer, in the order of their first segments.

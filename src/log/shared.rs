@@ -35,9 +35,12 @@ use crate::{
     options::{Options, Recovery, Role},
     planted::planted,
     report::RecoveryReport,
-    storage::{self, Home, Storage, Which},
+    storage::{self, Claim, Home, Storage, Which},
     sync,
 };
+
+/// Who has waited as long as was asked for, but for this, in line behind others who waited for the log's owner, need not ask.
+const CLAIM_SLACK: Duration = Duration::from_millis(100);
 
 /// Everything open in this process, by directory and role.
 static OPEN: Lazy<Registry> = Lazy::new(Registry::default);
@@ -190,6 +193,8 @@ pub(crate) struct Shared {
     used: AtomicUsize,
     /// Why this process must not write to the log any more.
     lost: OnceCell<Error>,
+    /// When the last attempt to open the log ended because it has another owner, and what that one was told.
+    refused: Mutex<Option<(Instant, Error)>>,
     /// Whether it was said why the log cannot be opened for writing on a full volume: each write tries.
     full_told: AtomicBool,
     report: Arc<Mutex<Option<RecoveryReport>>>,
@@ -214,6 +219,7 @@ impl Shared {
             reader: Arc::new(Reader::new(options.linger)),
             used: AtomicUsize::new(0),
             lost: OnceCell::new(),
+            refused: Mutex::default(),
             full_told: AtomicBool::new(false),
             report: Arc::default(),
             noted: Mutex::default(),
@@ -383,22 +389,14 @@ impl Shared {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those who wrote at once come here one after the other: `waited` is how long this one stood in line, which counts as a
-    /// wait for the log's owner. Otherwise the tenth of them would be told after ten times [`Options::lock_wait`].
-    fn start_writer(&self, fresh: bool, prepare: bool, waited: Duration) -> Result<Writer> {
+    fn start_writer(&self, fresh: bool, prepare: bool, in_line: Duration) -> Result<Writer> {
         let log = self.log_id_made()?;
         let writer = sync::new_uuid();
         let which = match self.options.role {
             Role::Driver => Which::Driver,
             Role::Receivers => Which::Receiver(writer),
         };
-        let claim =
-            self.home.claim(which, self.options.lock_wait.saturating_sub(waited)).map_err(|e| match e {
-                Error::Locked { place, owner, waited: more } => {
-                    Error::Locked { place, owner, waited: waited + more }
-                }
-                other => other,
-            })?;
+        let claim = self.claim(which, in_line)?;
         let storage = self.home.storage(which);
         let fenced = which == Which::Driver && storage.traits().fenced;
         let coding = Coder::new(&self.options).coding();
@@ -425,6 +423,32 @@ impl Shared {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(recovered.report.clone());
         let homes = (self.home.clone(), self.reader.clone());
         Writer::start(&self.options, homes, which, (log, writer), claim, recovered, prepare)
+    }
+
+    /// Claims the log, and waits for another owner. Those who wrote at once come here one after the other: as far as those
+    /// before waited for that owner while this one was `in_line`, it has waited, too. Otherwise the tenth of them would be
+    /// told after ten times [`Options::lock_wait`].
+    fn claim(&self, which: Which, in_line: Duration) -> Result<Box<dyn Claim>> {
+        let refused = || self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = Duration::ZERO;
+        if !in_line.is_zero()
+            && let Some((until, Error::Locked { place, owner, .. })) = &*refused()
+        {
+            // What ends with this error begins with a wait, and goes on until it fails.
+            before = in_line.saturating_sub(until.elapsed());
+            if before + CLAIM_SLACK >= self.options.lock_wait && !before.is_zero() {
+                return Err(Error::Locked { place: place.clone(), owner: owner.clone(), waited: before });
+            }
+        }
+        let claimed = self.home.claim(which, self.options.lock_wait.saturating_sub(before));
+        claimed.map_err(|error| match error {
+            Error::Locked { place, owner, waited } => {
+                let error = Error::Locked { place, owner, waited: waited + before };
+                *refused() = Some((Instant::now(), error.clone()));
+                error
+            }
+            other => other,
+        })
     }
 
     /// Counts the other writers of receivers, and those that are gone.
