@@ -119,6 +119,59 @@ fn fills_up() {
 }
 
 #[test]
+fn a_log_that_filled_its_volume_can_be_cleaned_after_a_restart() {
+    on_a_small_volume("filled_and_opened_again", "24m");
+}
+
+#[test]
+#[ignore = "run by the test above, on a small volume"]
+fn filled_and_opened_again() {
+    let Some(dir) = test_dir() else { return };
+    for (role, by_tool) in [Role::Driver, Role::Receivers].into_iter().flat_map(|r| [(r, false), (r, true)]) {
+        for size in [900, 20_000, 300_000] {
+            let path = Path::new(&dir).join("log");
+            let mut opts = options(&path, role);
+            opts.write_timeout = Duration::from_millis(500);
+            let log = Log::open(opts.clone()).unwrap();
+            let mut written = 0;
+            let refused = loop {
+                match log.append(&record(written, size), 1) {
+                    Ok(_) => written += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(refused, Error::StorageFull { .. }), "{refused}");
+            log.close().unwrap();
+            // Even what a close gave back is used again, by a few more.
+            let log = Log::open(opts.clone()).unwrap();
+            assert_eq!(all(&log).len() as u64, written);
+            while log.append(&record(written, size), 1).is_ok() {
+                written += 1;
+            }
+            log.close().unwrap();
+            let case = format!("{role:?}, {size} bytes, {written} records");
+            if by_tool {
+                let mut clean = Command::new(env!("CARGO_BIN_EXE_ferrowal"));
+                let done = clean.arg("clean").arg(&path).args(["--before", "10"]).output().unwrap();
+                assert!(done.status.success(), "{case}: {}", String::from_utf8_lossy(&done.stderr));
+            } else {
+                let log = Log::open(opts.clone()).unwrap();
+                assert_eq!(all(&log).len() as u64, written, "{case}");
+                log.clean(10, true).unwrap_or_else(|e| panic!("{case}: {e}"));
+                log.close().unwrap();
+            }
+            let log = Log::open(opts).unwrap();
+            assert!(all(&log).is_empty(), "{case}");
+            for number in 0..4 {
+                log.append(&record(number, size), 20).unwrap_or_else(|e| panic!("{case}: {e}"));
+            }
+            log.close().unwrap();
+            fs::remove_dir_all(&path).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_writer_that_waits_for_space_gets_it_from_a_clean() {
     on_a_small_volume("waits_for_a_clean", "24m");
 }

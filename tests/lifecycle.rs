@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{all, options};
+use common::{all, options, record};
 use ferrowal::{Error, Log, Role};
 
 /// A fresh start whose first write fails (here: the lock is held) must still begin a new generation.
@@ -160,5 +160,29 @@ fn a_fresh_start_with_an_earlier_clock_is_not_hidden_by_what_was_cleaned_before(
         again.append(b"newer", 50).unwrap();
         again.clean(10, true).unwrap();
         assert_eq!(all(&again), vec![b"newer".to_vec()]);
+    }
+}
+
+/// What lingers of a log is not what is in the directory any more, where that was deleted meanwhile.
+#[test]
+fn a_directory_that_was_deleted_after_a_close_begins_a_new_log() {
+    for role in [Role::Driver, Role::Receivers] {
+        let base = tempfile::tempdir().unwrap();
+        let dir = base.path().join("log");
+        let mut opts = options(&dir, role);
+        opts.linger = Duration::from_secs(3600);
+        let mut logs = Vec::new();
+        for number in 0..3 {
+            let log = Log::open(opts.clone()).unwrap();
+            assert_eq!(all(&log), [b""; 0]);
+            logs.push(log.append(&record(number, 100), 1).unwrap().log);
+            assert_eq!(all(&log), [record(number, 100)]);
+            log.close().unwrap();
+            assert!(dir.join("ferrowal.id").exists(), "{role:?}: without it nobody can read the log");
+            fs::remove_dir_all(&dir).unwrap();
+        }
+        logs.sort_unstable();
+        logs.dedup();
+        assert_eq!(logs.len(), 3, "{role:?}: each is a log of its own");
     }
 }

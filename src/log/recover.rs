@@ -76,6 +76,7 @@ pub(crate) fn raise(storage: &dyn Storage, log: Uuid, writer: Uuid, coding: Codi
             how: Preallocate::Reserved,
             within: Duration::ZERO,
             urgent: true,
+            frees: false,
         };
         match storage.fence(id, space, &|recycled| header.recycled(recycled).encode()) {
             Ok(segment) => return Ok(Fence { id, epoch, segment }),

@@ -30,7 +30,7 @@ use crate::{
     codec::Coder,
     error::{Error, Result},
     handle::RecordHandle,
-    location::Location,
+    location::{Location, Place},
     metrics::Metrics,
     options::{Options, Recovery, Role},
     planted::planted,
@@ -81,7 +81,7 @@ pub(crate) fn acquire(options: Options) -> Result<Arc<Shared>> {
         let same = entry.shared.options == options;
         // One that was taken over stays so; who opens it anew takes it over in turn.
         let lost = entry.shared.lost.get().is_some();
-        if entry.instances > 0 || (same && !lost) {
+        if entry.instances > 0 || (same && !lost && entry.shared.is_the_log_there()) {
             if options.keys.current().is_some() && entry.shared.options.keys.current().is_none() {
                 return Err(Error::Config(format!(
                     "{} is open in this process, and what is written there is not encrypted: give every context of the process the same spark.ferrowal.encryption.key, or close the other one first",
@@ -225,6 +225,14 @@ impl Shared {
             noted: Mutex::default(),
             options,
         }
+    }
+
+    /// Whether a log that lingers is still the one in its directory: somebody may have deleted that, and begun anew. It is asked
+    /// where asking costs nothing.
+    fn is_the_log_there(&self) -> bool {
+        let is_local = matches!(self.options.dir.place(), Ok(Place::Local(_)));
+        let Some(id) = self.id.get().filter(|_| is_local) else { return true };
+        matches!(self.home.log_id(), Ok(Some(found)) if found == *id)
     }
 
     /// An instance does something for the first time.

@@ -195,6 +195,8 @@ pub(crate) struct Space {
     pub(crate) within: Duration,
     /// Whether somebody waits for it: then the reserve may be used.
     pub(crate) urgent: bool,
+    /// Whether it is for the mark after which space can be freed: then the last bytes of a full volume may be used.
+    pub(crate) frees: bool,
 }
 
 /// Gives a new segment's header block, for a file that was a segment before (`true`) or was not.

@@ -23,8 +23,14 @@ use crate::{
     storage::{Barrier, Claim, Home, Preallocate, SegmentWrite, Space, Storage, Which},
 };
 
-const SPACE: Space =
-    Space { wish: 1 << 20, least: 0, how: Preallocate::Reserved, within: Duration::ZERO, urgent: true };
+const SPACE: Space = Space {
+    wish: 1 << 20,
+    least: 0,
+    how: Preallocate::Reserved,
+    within: Duration::ZERO,
+    urgent: true,
+    frees: false,
+};
 /// How long a test waits for what must come.
 const SOON: Duration = Duration::from_secs(20);
 

@@ -373,9 +373,19 @@ fn is_past_the_cache(alignment: Option<u32>, kind: impl FnOnce() -> u64) -> bool
 
 /// Bytes that an ordinary user may still take.
 pub(super) fn available(path: &Path) -> Result<u64> {
-    let s = rustix::fs::statvfs(path)
-        .map_err(|e| Error::io("look at the file system of", path.display(), e.into()))?;
+    let s = statvfs(path)?;
     Ok(s.f_bavail.saturating_mul(s.f_frsize))
+}
+
+/// The same for this very process: root may use what is kept for root.
+pub(super) fn available_to_us(path: &Path) -> Result<u64> {
+    let s = statvfs(path)?;
+    let blocks = if rustix::process::geteuid().is_root() { s.f_bfree } else { s.f_bavail };
+    Ok(blocks.saturating_mul(s.f_frsize))
+}
+
+fn statvfs(path: &Path) -> Result<rustix::fs::StatVfs> {
+    rustix::fs::statvfs(path).map_err(|e| Error::io("look at the file system of", path.display(), e.into()))
 }
 
 /// What kind of file system holds `path`, as far as it matters for a log.

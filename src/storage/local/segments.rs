@@ -43,6 +43,9 @@ const RESERVE: &str = "reserve";
 const RESERVE_BYTES: u64 = 1 << 20;
 /// A volume that is nearly full still gives segments of this size.
 const SMALLEST: u64 = 256 << 10;
+/// So much of a volume is left by segments for records. It is for whoever begins a log anew on a volume that this log itself has
+/// filled: a directory, a lock, a segment for the mark without which nothing may be cleaned, and the note of a writer that was.
+const LEFT: u64 = 64 << 10;
 /// One segment takes at most this share of the free space, so that a small volume holds several.
 const SHARE: u64 = 4;
 
@@ -259,7 +262,7 @@ impl Storage for LocalStorage {
     }
 
     fn create(&self, id: u64, space: Space, header: &Header<'_>) -> Result<Box<dyn SegmentWrite>> {
-        let Space { wish, least, how, within, urgent } = space;
+        let Space { wish, least, how, within, urgent, frees } = space;
         let path = self.path(id);
         let temp = self.dir.join(format!("{id:016}.tmp"));
         let size = match how {
@@ -289,7 +292,13 @@ impl Storage for LocalStorage {
             Preallocate::Reserved => None,
         };
         let recycled = spare.is_some();
-        let made = spare.map_or_else(|| self.prepare(&temp, size, how, within).map(|file| (file, size)), Ok);
+        let prepare = |size: u64| {
+            if !frees && fs::available_to_us(&self.dir)? < size + LEFT {
+                return Err(Error::io("reserve space for", temp.display(), rustix::io::Errno::NOSPC.into()));
+            }
+            self.prepare(&temp, size, how, within).map(|file| (file, size))
+        };
+        let made = spare.map_or_else(|| prepare(size), Ok);
         let made = made.map(|(file, size)| (file, size, recycled)).or_else(|e| {
             fill = false;
             fs::remove_quietly(&temp);
@@ -300,10 +309,12 @@ impl Storage for LocalStorage {
             if let Some((file, size)) = self.take_spare(&temp, least)? {
                 return Ok((file, size, true));
             }
-            let small = pad_to(least.max(SMALLEST), u64::from(BLOCK)).min(size);
-            if self.give_up_spares()? || small < size {
-                match self.prepare(&temp, small, how, within) {
-                    Ok(file) => return Ok((file, small, false)),
+            let given_up = self.give_up_spares()?;
+            let smaller = |least: u64| pad_to(least, u64::from(BLOCK)).min(size);
+            let smallest = [Some(smaller(least.max(SMALLEST))), frees.then(|| smaller(least))];
+            for small in smallest.into_iter().flatten().filter(|small| given_up || *small < size) {
+                match prepare(small) {
+                    Ok((file, size)) => return Ok((file, size, false)),
                     Err(again) => {
                         fs::remove_quietly(&temp);
                         if !again.is_full() {

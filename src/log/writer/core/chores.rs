@@ -22,7 +22,7 @@ impl Core {
                 Some(after) if now < after => again.push(after),
                 _ => {
                     let least = u64::from(self.config.block) * 4;
-                    return Step::Do(self.create(least, false));
+                    return Step::Do(self.create(least, false, false));
                 }
             }
         }
@@ -94,9 +94,10 @@ impl Core {
             return Step::Idle(None);
         };
         let footprint = GroupHeader::footprint(0, self.config.align);
-        let room = if mark.frees { 0 } else { MARK_ROOM };
+        let frees = mark.frees;
+        let room = if frees { 0 } else { MARK_ROOM };
         let fits = self.segments.active().is_some_and(|a| a.has_room(footprint, room, &self.config));
-        if !fits && let Some(step) = self.next_segment(now, footprint) {
+        if !fits && let Some(step) = self.next_segment(now, footprint, frees) {
             return step;
         }
         let Some(mark) = &mut self.mark else { return Step::Idle(None) };

@@ -39,9 +39,12 @@ impl Core {
             let gates = std::mem::take(&mut self.cleaning.wanted);
             let (threshold, unsealed) = (self.thresholds.effective(), !self.config.durable);
             let doomed = self.segments.doom(threshold, self.config.deferred, unsealed);
-            let phase = if doomed || insist { Phase::Marking } else { Phase::Collect };
+            // Of its own it has nothing to drop: so it needs no mark before others are looked after, and on a full volume there
+            // may be space for one only then.
+            let collects = self.config.collect_every.is_some();
+            let phase = if doomed || insist && !collects { Phase::Marking } else { Phase::Collect };
             self.mark_failed = None;
-            self.cleaning.round = Some(Round { gates, phase, insist, frees: doomed });
+            self.cleaning.round = Some(Round { gates, phase, insist, frees: doomed, collected: None });
         }
         let round = self.cleaning.round.as_mut()?;
         match round.phase {
@@ -85,6 +88,10 @@ impl Core {
                 let due = self.config.collect_every.is_some_and(|every| {
                     round.insist || self.cleaning.last_collected.is_none_or(|t| now >= t + every)
                 });
+                if let Some(result) = round.collected.take() {
+                    self.end_round(result.err());
+                    return None;
+                }
                 if !due || self.thresholds.effective() == i64::MIN {
                     self.end_round(None);
                     return None;
@@ -93,6 +100,18 @@ impl Core {
                 self.cleaning.last_collected = Some(now);
                 Some(Step::Do(Op::Collect { threshold: self.thresholds.effective() }))
             }
+        }
+    }
+
+    /// Other writers were looked after. Who insists has the threshold itself made durable, too, if that was not done before.
+    pub(super) fn collected(&mut self, result: Result<(), Error>) {
+        match &mut self.cleaning.round {
+            Some(round) if round.insist && !round.frees => {
+                round.collected = Some(result);
+                round.phase = Phase::Marking;
+                self.space_may_be_free();
+            }
+            _ => self.end_round(result.err()),
         }
     }
 
@@ -105,7 +124,11 @@ impl Core {
             }
             self.wakes.extend(round.gates.into_iter().map(Wake::Open));
         }
-        // Space may have been freed: whoever waits for some need not wait for its clock.
+        self.space_may_be_free();
+    }
+
+    /// Whoever waits for some need not wait for its clock.
+    fn space_may_be_free(&mut self) {
         if let Some(failing) = &mut self.failing {
             failing.retry = failing.since;
         }

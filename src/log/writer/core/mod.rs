@@ -288,6 +288,8 @@ struct Round {
     phase: Phase,
     insist: bool,
     frees: bool,
+    /// Whether other writers were looked after already, and how that failed.
+    collected: Option<Result<()>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -668,7 +670,7 @@ impl Machine for Core {
                 }
                 self.poke_waiters();
             }
-            Outcome::Collected { result } => self.end_round(result.err()),
+            Outcome::Collected { result } => self.collected(result),
             Outcome::Reserved { result } => {
                 self.busy = false;
                 self.reserve_kept = result.is_ok();

@@ -44,7 +44,7 @@ impl Core {
         let footprint = GroupHeader::footprint(head.frames, self.config.align);
         let max_time = head.max_time;
         let fits = self.segments.active().is_some_and(|a| a.takes(footprint, max_time, &self.config));
-        match if fits { None } else { self.next_segment(now, footprint) } {
+        match if fits { None } else { self.next_segment(now, footprint, false) } {
             Some(step) => step,
             None => match self.queue.pop_front() {
                 Some(head) => self.submit(now, head, footprint, self.barrier()),
@@ -84,8 +84,9 @@ impl Core {
     }
 
     /// Makes another segment active, in which a group of this size fits; gives a step if that needs one. The one that is
-    /// active stays until there is another: on a full volume it takes the mark that lets space be freed.
-    pub(super) fn next_segment(&mut self, now: Instant, footprint: u64) -> Option<Step<Op>> {
+    /// active stays until there is another: on a full volume it takes the mark that lets space be freed. `frees`: the group is
+    /// such a mark.
+    pub(super) fn next_segment(&mut self, now: Instant, footprint: u64, frees: bool) -> Option<Step<Op>> {
         let block = u64::from(self.config.block);
         let least = footprint + (2 + MARK_ROOM) * block;
         if !matches!(&self.ready, Ready::Segment { write, .. } if write.size() >= least) {
@@ -113,7 +114,7 @@ impl Core {
         }
         // Too small for this group, but it has an id: it takes its place, empty but for marks.
         self.activate_ready(now, footprint);
-        Some(Step::Do(self.create(least, true)))
+        Some(Step::Do(self.create(least, true, frees)))
     }
 
     /// Leaves the active segment for the one that is ready, if there is one, for the sake of a group of this size.
@@ -132,7 +133,7 @@ impl Core {
         }
     }
 
-    pub(super) fn create(&mut self, least: u64, urgent: bool) -> Op {
+    pub(super) fn create(&mut self, least: u64, urgent: bool, frees: bool) -> Op {
         self.ready = Ready::Creating;
         let jumbo = least > self.config.segment_size;
         let (wish, how) = if jumbo || !self.config.prepare {
@@ -150,7 +151,11 @@ impl Core {
             first: self.segments.first_sequence().map_or(self.acked, |f| f.min(self.acked)),
             previous: self.segments.newest_of_generation(self.config.deferred),
         };
-        Op::Create { id: self.segments.take_id(), space: Space { wish, least, how, within, urgent }, past }
+        Op::Create {
+            id: self.segments.take_id(),
+            space: Space { wish, least, how, within, urgent, frees },
+            past,
+        }
     }
 
     pub(super) fn barrier(&self) -> Barrier {
