@@ -131,8 +131,11 @@ fn local(path: &Path) -> Result<Place> {
     if !path.is_absolute() {
         return Err(Error::Config(format!("the log's directory must be an absolute path, not {path:?}")));
     }
-    // "/", "/." and "/..": all other names may lead elsewhere by a link, and are taken at their word.
-    if !path.components().any(|c| matches!(c, Component::Normal(_))) {
+    // "/", "/." and "/..", also behind a name; what leads there by a link alone is taken at its word.
+    let up = path.components().any(|c| c == Component::ParentDir);
+    if !path.components().any(|c| matches!(c, Component::Normal(_)))
+        || up && path.canonicalize().is_ok_and(|real| real == Path::new("/"))
+    {
         return Err(Error::Config(
             "the log's directory is the root directory: give each application one of its own, such as /var/lib/my-app"
                 .into(),

@@ -40,6 +40,13 @@ pub(crate) fn time_of_day() -> SystemTime {
     SystemTime::now()
 }
 
+/// Seconds of a clock that is read in nanoseconds: for what is done about once in each.
+pub(crate) fn seconds() -> u64 {
+    in_turns!(0);
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    u64::try_from(now.tv_sec).unwrap_or(0)
+}
+
 /// A uuid that nobody else has.
 pub(crate) fn new_uuid() -> Uuid {
     #[cfg(all(test, not(loom), feature = "object-store"))]
@@ -56,12 +63,39 @@ pub(crate) fn pause(time: Duration) {
     thread::sleep(time);
 }
 
-/// A lock that its holder keeps while it waits for storage: for what is rare, and never for a record.
-pub(crate) fn lock_patiently(mutex: &std::sync::Mutex<()>) -> Patiently<'_> {
-    in_turns!(Patiently { waited: Duration::ZERO, mutex, _held: crate::turns::lock(mutex) });
-    let began = Instant::now();
-    let held = mutex.lock().unwrap_or_else(PoisonError::into_inner);
-    Patiently { waited: began.elapsed(), mutex, _held: held }
+/// A lock that its holder keeps while it waits for storage: for what is rare, and never for a record. It is had in the order
+/// in which it was asked for: who tries again and again keeps nobody else from it.
+#[derive(Debug, Default)]
+pub(crate) struct Patient {
+    mutex: std::sync::Mutex<()>,
+    line: std::sync::Mutex<Line>,
+    moved: std::sync::Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    next: u64,
+    served: u64,
+}
+
+impl Patient {
+    pub(crate) fn lock(&self) -> Patiently<'_> {
+        in_turns!(Patiently { waited: Duration::ZERO, lock: self, _held: crate::turns::lock(&self.mutex) });
+        let began = Instant::now();
+        let mut line = self.line();
+        let place = line.next;
+        line.next += 1;
+        while line.served != place {
+            line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(line);
+        let held = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
+        Patiently { waited: began.elapsed(), lock: self, _held: held }
+    }
+
+    fn line(&self) -> std::sync::MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Such a lock, held.
@@ -69,18 +103,16 @@ pub(crate) fn lock_patiently(mutex: &std::sync::Mutex<()>) -> Patiently<'_> {
 pub(crate) struct Patiently<'a> {
     /// How long others kept it. In a simulation nobody waits by a clock.
     pub(crate) waited: Duration,
-    #[cfg_attr(not(all(test, not(loom), feature = "object-store")), expect(dead_code))]
-    mutex: &'a std::sync::Mutex<()>,
+    lock: &'a Patient,
     _held: std::sync::MutexGuard<'a, ()>,
 }
 
-#[cfg(all(test, not(loom), feature = "object-store"))]
 impl Drop for Patiently<'_> {
-    /// Whoever is woken has a turn only after this one's.
     fn drop(&mut self) {
-        if crate::turns::on() {
-            crate::turns::wake(std::ptr::from_ref(self.mutex) as usize, true);
-        }
+        // Whoever is woken has a turn only after this one's.
+        in_turns!(crate::turns::wake(std::ptr::from_ref(&self.lock.mutex) as usize, true));
+        self.lock.line().served += 1;
+        self.lock.moved.notify_all();
     }
 }
 

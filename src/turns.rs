@@ -570,11 +570,11 @@ mod tests {
     fn whoever_waits_for_a_lock_takes_no_turns() {
         const HOUR: Duration = Duration::from_secs(3600);
         let work = || {
-            let lock = Arc::new(Mutex::new(()));
+            let lock = Arc::new(sync::Patient::default());
             let ask = |time: Duration| {
                 let lock = lock.clone();
                 let work = move || {
-                    let _held = sync::lock_patiently(&lock);
+                    let _held = lock.lock();
                     pause(time);
                 };
                 spawn("whoever".into(), work).unwrap()

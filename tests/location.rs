@@ -52,7 +52,8 @@ fn what_is_no_home_is_refused_with_what_there_is() {
 
 #[test]
 fn the_root_directory_is_no_home() {
-    for root in ["/", "//", "/.", "/..", "file:///", "file:/", "file://localhost/", "file:///%2e"] {
+    for root in ["/", "//", "/.", "/..", "/proc/..", "file:///", "file:/", "file://localhost/", "file:///%2e"]
+    {
         assert_eq!(
             refused(root),
             "the log's directory is the root directory: give each application one of its own, such as /var/lib/my-app",

@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{all, open, options, record, segment_file};
-use ferrowal::{Error, Log, RecordHandle, RecordSource, Recovery, Role};
+use ferrowal::{Durability, Error, Log, RecordHandle, RecordSource, Recovery, Role};
 
 /// A crash between the mark and the unlink leaves files below the low-water mark.
 #[test]
@@ -446,6 +446,41 @@ fn in_the_directory_of_another_log_an_open_one_changes_nothing() {
             assert_eq!(log.read(handle).unwrap(), record(i as u64, 3000), "{way}");
         }
         log.close().unwrap();
+    }
+}
+
+/// Whoever opens the log then takes what is there for all that there is.
+#[test]
+fn a_log_whose_lock_has_gone_acknowledges_no_more() {
+    for (role, durability, size) in [
+        (Role::Driver, Durability::Device, 100),
+        (Role::Receivers, Durability::Device, 5 << 20),
+        (Role::Receivers, Durability::Os, 100),
+        (Role::Driver, Durability::Os, 10_000),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opts = options(dir.path(), role);
+        opts.durability = durability;
+        opts.segment_size = 1 << 30;
+        opts.max_failures = 2;
+        let log = Log::open(opts).unwrap();
+        let first = log.append(&record(1, size), 1).unwrap();
+        let lock = segment_file(dir.path(), role, &first).with_file_name("LOCK");
+        fs::remove_file(&lock).unwrap();
+        fs::write(&lock, "somebody else's").unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        let refused = loop {
+            match log.append(&record(2, size), 2) {
+                // A segment that is made finds it out for itself.
+                Ok(handle) => {
+                    assert!(handle.segment == first.segment || size > 1 || durability == Durability::Os)
+                }
+                Err(error) => break error,
+            }
+            assert!(Instant::now() < until, "{role:?} {durability:?}: not noticed");
+        };
+        assert!(matches!(refused, Error::Missing { .. }), "{role:?} {durability:?}: {refused}");
+        assert!(log.append(&record(3, size), 3).is_err(), "and stays so");
     }
 }
 

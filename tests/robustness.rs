@@ -109,6 +109,19 @@ fn all_who_wait_for_a_lock_at_once_are_told_in_its_time() {
             });
         }
     });
+    // Nor does one that tries again at once keep the others waiting.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..3 {
+                    let Err(Error::Locked { waited, .. }) = log.append(b"refused", 1) else {
+                        panic!("it is held")
+                    };
+                    assert!(waited < Duration::from_secs(4), "{waited:?}");
+                }
+            });
+        }
+    });
     holder.let_go();
     log.append(b"after", 2).unwrap();
     log.close().unwrap();

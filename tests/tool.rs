@@ -584,8 +584,14 @@ fn mistakes_are_told_with_what_to_do() {
     let live = tool(&["salvage", dir.to_str().unwrap(), base.path().join("copy").to_str().unwrap()]);
     assert!(live.status.code() == Some(2) && text(&live).contains("stop the application"), "{}", text(&live));
     log.close().unwrap();
-    let full = tool(&["salvage", dir.to_str().unwrap(), dir.to_str().unwrap()]);
+    let full = tool(&["salvage", dir.to_str().unwrap(), base.path().to_str().unwrap()]);
     assert!(full.status.code() == Some(2) && text(&full).contains("not empty"), "{}", text(&full));
+    let nameless = tool(&["verify", ""]);
+    assert!(
+        nameless.status.code() == Some(2) && text(&nameless).contains("has an empty name"),
+        "{}",
+        text(&nameless)
+    );
     let empty = tool(&["verify", base.path().to_str().unwrap()]);
     assert!(
         empty.status.code() == Some(2) && text(&empty).contains("it holds ferrowal.id"),
@@ -796,6 +802,31 @@ fn a_directory_that_cannot_be_read_hides_nothing_of_the_others() {
         assert!(log.read(handle).unwrap() == *bytes, "{handle}");
     }
     log.close().unwrap();
+}
+
+/// A driver's only segment: nothing else says the uuid that every checksum hangs on.
+#[test]
+fn a_copy_without_what_nobody_could_check_is_not_called_whole() {
+    let base = tempfile::tempdir().unwrap();
+    let (dir, copy) = (base.path().join("log"), base.path().join("copy"));
+    let (at, to) = (dir.to_str().unwrap(), copy.to_str().unwrap());
+    let log = Log::open(options(&dir, Role::Driver)).unwrap();
+    let handles: Vec<_> = (0..9).map(|i| log.append(&record(i, 100), i as i64).unwrap()).collect();
+    log.close().unwrap();
+    let path = segment_file(&dir, Role::Driver, &handles[0]);
+    fs::File::options().write(true).open(path).unwrap().write_all_at(&[0; 512], 0).unwrap();
+    let salvaged = tool(&["salvage", at, to]);
+    let said = text(&salvaged);
+    assert!(
+        salvaged.status.code() == Some(1) && said.contains("of 1 segments nothing could be checked"),
+        "{said}"
+    );
+    assert!(!said.contains("is whole"), "{said}");
+    // Who knows the handle knows whose it is.
+    let log = Log::open(options(&dir, Role::Driver)).unwrap();
+    for (i, handle) in handles.iter().enumerate() {
+        assert_eq!(log.read(handle).unwrap(), record(i as u64, 100));
+    }
 }
 
 /// The driver's may be looked at by who has no access to the receivers.
@@ -1239,6 +1270,7 @@ fn what_no_key_authenticates_is_refused_and_left_out_of_a_copy_if_that_is_asked_
     let forgot = tool_with(TWO_KEYS[1], &["salvage", "--require-encryption", d, c]);
     assert_eq!(forgot.status.code(), Some(2), "{}", text(&forgot));
     assert!(text(&forgot).contains(&ids[0]) && !copy.exists(), "{}", text(&forgot));
+    assert!(text(&forgot).contains("--key-file"), "{}", text(&forgot));
     let done = tool_with(&all, &["salvage", "--require-encryption", d, c]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done));
     assert!(text(&done).contains("left out: 2 records"), "{}", text(&done));

@@ -111,6 +111,8 @@ impl Clean {
         options.clean_grace = Duration::ZERO;
         options.lock_wait = Duration::ZERO;
         options.linger = Duration::ZERO;
+        // On a full volume what is dropped makes room, and not what comes in time.
+        options.write_timeout = Duration::from_secs(1);
         let log = Log::open(options)?;
         // A driver's log goes on with what is there only if it was read first.
         if role == Role::Driver {

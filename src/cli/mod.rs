@@ -169,6 +169,11 @@ fn location(text: &str) -> Result<Location, Failure> {
     if is_uri {
         return Ok(Location::from(text));
     }
+    if text.is_empty() {
+        return Err(Failure::Say(
+            "the log's directory has an empty name: give the one that spark.ferrowal.dir names".into(),
+        ));
+    }
     let path = std::path::absolute(text).map_err(|e| Failure::Say(format!("{text}: {e}")))?;
     Ok(Location::from(path))
 }
@@ -239,6 +244,9 @@ pub(crate) fn code(args: impl IntoIterator<Item = OsString>, readable: Readable<
         // `ferrowal dump … | head` is no failure.
         Err(Failure::Out(e)) if e.kind() == io::ErrorKind::BrokenPipe => WELL,
         Err(Failure::Out(e)) => failed(&format!("cannot write the result: {e}")),
+        Err(Failure::Log(e @ Error::Key { .. })) => {
+            failed(&format!("{e} (to this program, keys are given by --key-file, or in {KEYS})"))
+        }
         Err(Failure::Log(e)) => failed(&e.to_string()),
         Err(Failure::Say(text)) => failed(&text),
     }

@@ -112,7 +112,7 @@ impl Salvage {
         for log in survey_of.parts.iter().flat_map(|p| &p.analysis.segments).filter_map(|s| s.foreign) {
             *foreign.entry(log).or_default() += 1;
         }
-        let whole = !lacks && aside == 0 && foreign.is_empty() && unread.is_empty();
+        let whole = !lacks && aside == 0 && foreign.is_empty() && unread.is_empty() && done.unknown == 0;
         if self.json {
             let mut value = as_json(&check);
             value["copy"] = json!(copy);
@@ -121,6 +121,7 @@ impl Salvage {
             value["remadeSegments"] = json!(done.remade);
             value["unfilledGroups"] = json!(done.unfilled);
             value["refusedRecords"] = json!(done.refused);
+            value["unknownSegments"] = json!(done.unknown);
             value["foreign"] = json!(foreign);
             value["unread"] = json!(unread);
             value["whole"] = json!(whole);
@@ -143,6 +144,13 @@ impl Salvage {
             )?;
             if done.refused > 0 {
                 writeln!(out, "left out: {} records that no key authenticates", count(done.refused))?;
+            }
+            if done.unknown > 0 {
+                writeln!(
+                    out,
+                    "of {} segments nothing could be checked: without a header nobody knows whose they are. What they held is not in the copy. `ferrowal verify` names them; keep the damaged log: a record whose handle is known may still be read from it",
+                    count(done.unknown)
+                )?;
             }
             for (log, segments) in &foreign {
                 writeln!(

@@ -228,7 +228,8 @@ impl Log {
         self.shared.read_with(handle, show)
     }
 
-    /// All records that were written and not cleaned, in write order, read lazily. A driver's are those of its current
+    /// All records that were written and not cleaned, in write order, read lazily. Receivers' come writer by writer, in the
+    /// order in which these began by the clocks of their machines. A driver's are those of its current
     /// generation; the receivers' are those of all writers, in the order of
     /// the creation of their oldest segments.
     ///

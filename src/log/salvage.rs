@@ -51,6 +51,8 @@ pub(crate) struct Salvaged {
     pub(crate) unfilled: u64,
     /// Records that no key authenticates, where that was asked for.
     pub(crate) refused: u64,
+    /// Segments of which nothing could be checked: whose they are is not known, and every checksum hangs on that.
+    pub(crate) unknown: u64,
 }
 
 impl std::ops::AddAssign for Salvaged {
@@ -62,6 +64,7 @@ impl std::ops::AddAssign for Salvaged {
         self.remade += other.remade;
         self.unfilled += other.unfilled;
         self.refused += other.refused;
+        self.unknown += other.unknown;
     }
 }
 
@@ -104,6 +107,8 @@ pub(crate) fn salvage(part: &Part, dir: &Path) -> Result<Salvaged> {
         let mut copy = Copying::begin(part, segment, &path, expected)?;
         copy.groups(upto)?;
         expected = copy.expected;
+        // One of another log is told by itself.
+        out.unknown += u64::from(matches!(segment.content, Content::Unreadable) && segment.foreign.is_none());
         out += copy.end(analysis)?;
     }
     out.unfilled += analysis.end.saturating_sub(expected);

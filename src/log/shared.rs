@@ -185,7 +185,7 @@ pub(crate) struct Shared {
     home: Arc<dyn Home>,
     id: OnceCell<Uuid>,
     /// Held while the writer is opened or closed, never while a record is written.
-    changing: Mutex<()>,
+    changing: sync::Patient,
     writer: RwLock<Option<Arc<Writer>>>,
     summary: Mutex<Option<Summary>>,
     reader: Arc<Reader>,
@@ -213,7 +213,7 @@ impl Shared {
         Shared {
             home,
             id: OnceCell::new(),
-            changing: Mutex::default(),
+            changing: sync::Patient::default(),
             writer: RwLock::default(),
             summary: Mutex::default(),
             reader: Arc::new(Reader::new(options.linger)),
@@ -287,7 +287,7 @@ impl Shared {
     }
 
     fn changing(&self) -> sync::Patiently<'_> {
-        sync::lock_patiently(&self.changing)
+        self.changing.lock()
     }
 
     /// Appends through the open writer, opening it if need be; for a closed instance without siblings, by a writer

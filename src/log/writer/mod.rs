@@ -19,7 +19,7 @@ use std::{
     io::IoSlice,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -101,6 +101,8 @@ struct Shared {
     remains: Remains,
     /// Given back when the writer is closed.
     claim: Mutex<Option<Arc<dyn Claim>>>,
+    /// When it was last looked at beside writes, by [`sync::seconds`].
+    claim_looked: AtomicU64,
 }
 
 /// What a writer stamps on its segments.
@@ -216,6 +218,7 @@ impl Writer {
             reserve_told: AtomicBool::new(false),
             remains: Remains::default(),
             claim: Mutex::new(Some(Arc::from(claim))),
+            claim_looked: AtomicU64::new(sync::seconds()),
         }
     }
 
@@ -398,7 +401,7 @@ impl Shared {
             return Alone::Not;
         };
         let written = self.commit.guarded(|| {
-            let written = group.write(segment.as_ref(), &stamp);
+            let written = self.check_claim_at_times().and_then(|()| group.write(segment.as_ref(), &stamp));
             self.say(&written);
             written
         });
@@ -454,7 +457,9 @@ impl Shared {
                 let key = self.coder.key();
                 let (stamp, staging, align) = (&stamp, &self.staging, self.align);
                 let target = Target { segment, stamp, barrier, align, coded, key, lanes, staging };
-                let result = write_large(&target, large, &mut buffers, source);
+                let result = self
+                    .check_claim_at_times()
+                    .and_then(|()| write_large(&target, large, &mut buffers, source));
                 self.say(&result);
                 let result = result.map(|large| {
                     failure = large.failure;
@@ -495,12 +500,28 @@ impl Shared {
         claim.map_or(Ok(()), |claim| claim.check())
     }
 
+    /// The same beside writes, now and then: what is written while others are not kept out is lost to whoever opens the log
+    /// meanwhile. To look takes a microsecond or two.
+    fn check_claim_at_times(&self) -> Result<()> {
+        if is_simulated() {
+            return Ok(());
+        }
+        let now = sync::seconds();
+        if self.claim_looked.load(Ordering::Relaxed) == now {
+            return Ok(());
+        }
+        self.claim_looked.store(now, Ordering::Relaxed);
+        self.check_claim()
+    }
+
     /// Carries out one operation. Failures go back to the machine, which decides; here they are only told.
     fn carry_out(&self, op: Op) -> Outcome {
         match op {
             Op::Write { group, segment, stamp, barrier } => {
                 let sequence = stamp.sequence;
-                let result = write_group(segment.as_ref(), &group, &stamp, barrier, self.coder.key());
+                let result = self
+                    .check_claim_at_times()
+                    .and_then(|()| write_group(segment.as_ref(), &group, &stamp, barrier, self.coder.key()));
                 self.say(&result);
                 Outcome::Written { sequence, result }
             }

@@ -39,10 +39,7 @@ impl Core {
             let gates = std::mem::take(&mut self.cleaning.wanted);
             let (threshold, unsealed) = (self.thresholds.effective(), !self.config.durable);
             let doomed = self.segments.doom(threshold, self.config.deferred, unsealed);
-            // Of its own it has nothing to drop: so it needs no mark before others are looked after, and on a full volume there
-            // may be space for one only then.
-            let collects = self.config.collect_every.is_some();
-            let phase = if doomed || insist && !collects { Phase::Marking } else { Phase::Collect };
+            let phase = if doomed || insist { Phase::Marking } else { Phase::Collect };
             self.mark_failed = None;
             self.cleaning.round = Some(Round { gates, phase, insist, frees: doomed, collected: None });
         }
@@ -67,6 +64,16 @@ impl Core {
                     return Some(Step::Do(Op::Sync { segment, id, low_water, threshold }));
                 }
                 if let Some(error) = self.mark_failed.take() {
+                    let full = matches!(error, Error::StorageFull { .. });
+                    // It has nothing of its own to drop. What others left may be dropped without this mark, and make room for it.
+                    if full
+                        && !round.frees
+                        && round.collected.is_none()
+                        && self.config.collect_every.is_some()
+                    {
+                        round.phase = Phase::Collect;
+                        return self.next_clean_step(now);
+                    }
                     self.end_round(Some(error));
                     return None;
                 }
@@ -105,8 +112,9 @@ impl Core {
 
     /// Other writers were looked after. Who insists has the threshold itself made durable, too, if that was not done before.
     pub(super) fn collected(&mut self, result: Result<(), Error>) {
+        let marked = self.durable_threshold >= self.thresholds.effective();
         match &mut self.cleaning.round {
-            Some(round) if round.insist && !round.frees => {
+            Some(round) if round.insist && !marked => {
                 round.collected = Some(result);
                 round.phase = Phase::Marking;
                 self.space_may_be_free();

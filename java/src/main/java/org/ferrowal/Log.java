@@ -250,7 +250,8 @@ public final class Log implements AutoCloseable {
     }
 
     /**
-     * All records written and not cleaned, in write order, read as they are asked for. Damage is met there: by
+     * All records written and not cleaned, in write order, read as they are asked for. Receivers' come writer by writer, in the
+     * order in which these began by the clocks of their machines. Damage is met there: by
      * {@link Records#hasNext}, under {@link LogOptions.Recovery#STRICT} by its first call.
      *
      * @return the records; close them unless they are used up
