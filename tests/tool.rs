@@ -850,6 +850,9 @@ fn what_is_not_asked_for_is_not_looked_at() {
         let driver = tool(&[command, at, "--driver"]);
         assert_eq!(driver.status.code(), Some(0), "{command}: {}", text(&driver));
     }
+    let copy = base.path().join("copy");
+    let salvaged = tool(&["salvage", "--driver", at, copy.to_str().unwrap()]);
+    assert_eq!(salvaged.status.code(), Some(0), "{}", text(&salvaged));
 }
 
 /// One receiver that cannot be cleaned after is no matter of the others'.

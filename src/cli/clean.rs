@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{Failure, Target, WELL, bytes, count, location, time};
 use crate::{
+    location::Place,
     log::{
         Log,
         survey::{Doomed, Look, Part},
@@ -111,8 +112,10 @@ impl Clean {
         options.clean_grace = Duration::ZERO;
         options.lock_wait = Duration::ZERO;
         options.linger = Duration::ZERO;
-        // On a full volume what is dropped makes room, and not what comes in time.
-        options.write_timeout = Duration::from_secs(1);
+        if let Place::Local(_) = options.dir.place()? {
+            // On a full volume what is dropped makes room, and not what comes in time.
+            options.write_timeout = Duration::from_secs(1);
+        }
         let log = Log::open(options)?;
         // A driver's log goes on with what is there only if it was read first.
         if role == Role::Driver {

@@ -87,6 +87,8 @@ struct Wanted {
 
 impl Wanted {
     fn parse(text: &str) -> Option<Wanted> {
+        // As Spark's messages have it.
+        let text = text.strip_prefix("ferrowal:").unwrap_or(text);
         let (writer, rest) = text.rsplit_once('/')?;
         let (segment, rest) = rest.split_once('@')?;
         let offset = rest.split('+').next()?;
@@ -299,8 +301,10 @@ mod tests {
             crc: 1,
             version: 1,
         };
-        let wanted = Wanted::parse(&handle.to_string()).expect("a handle");
-        assert!(begins(writer, &wanted.writer) && wanted.segment == 3 && wanted.offset == 8192);
+        for text in [handle.to_string(), format!("ferrowal:{handle}")] {
+            let wanted = Wanted::parse(&text).expect("a handle");
+            assert!(begins(writer, &wanted.writer) && wanted.segment == 3 && wanted.offset == 8192);
+        }
         assert!(Wanted::parse("nonsense").is_none() && Wanted::parse("/3@1+1").is_none());
     }
 }

@@ -58,7 +58,8 @@ impl Salvage {
             )));
         }
         let mut small = Vec::new();
-        for name in ["ferrowal.properties", "receivers/removed"] {
+        let removed = (self.target.wanted() != Wanted::Driver).then_some("receivers/removed");
+        for name in ["ferrowal.properties"].into_iter().chain(removed) {
             small.extend(home.small_file(name)?.map(|bytes| (name, bytes)));
         }
         // Before anything is made: where only what a key authenticates is good, what it cannot tell is not lost for that.

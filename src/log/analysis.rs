@@ -883,8 +883,10 @@ impl Analysis {
     /// # Errors
     /// [`Error::Config`] that says what to do.
     pub(crate) fn refuse_foreign(&self, ours: Uuid) -> Result<()> {
-        let mut counts = self.segments.iter().skip_while(|s| s.generation < self.generation);
-        let foreign = counts.find_map(|s| Some((s.listed.id, s.foreign?)));
+        // What its own header says of its generation is another log's. Set aside it is for sure where something of ours behind it is.
+        let aside = |s: &SegmentState| s.foreign.is_none() && s.generation < self.generation;
+        let counts = self.segments.iter().rposition(aside).map_or(0, |last| last + 1);
+        let foreign = self.segments[counts..].iter().find_map(|s| Some((s.listed.id, s.foreign?)));
         foreign.map_or(Ok(()), |(id, log)| {
             Err(Error::Config(format!("segment {id} of {}: {}", self.place, of_another(log, ours))))
         })

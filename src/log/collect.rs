@@ -75,6 +75,13 @@ impl Remains {
             // What is cleaned is not read, and needs no key.
             let policy = (Recovery::Default, &KeyRing::default());
             recover(home, storage.as_ref(), which, policy, scope, (false, None))?;
+            // Without space for a copy it was left where it is.
+            if analyse(storage.as_ref(), scope)?.findings.iter().any(|f| !f.corrupt) {
+                log::warn!(
+                    "the dead writer {writer} is kept: there is no space for a copy of its torn bytes (see quarantine); the next cleaning tries again"
+                );
+                return Ok(());
+            }
         }
         // A directory that never held a segment never held a record: its writer may even be about to begin.
         if analysis.newest > 0 && !planted!(CollectWithoutNote) {

@@ -76,12 +76,16 @@ impl Registry {
 /// [`Error::Config`] where records are to be encrypted, and the first one does not: nobody would see that they are not.
 pub(crate) fn acquire(options: Options) -> Result<Arc<Shared>> {
     let key = (options.dir.canonical(), options.role);
+    let lingers = OPEN.lock().by_key.get(&key).filter(|e| e.instances == 0).map(|e| e.shared.clone());
+    // Not under the lock: a file system may hang, and it is everybody's.
+    let gone = lingers.filter(|shared| shared.is_another_there());
     let mut entries = OPEN.lock();
     if let Some(entry) = entries.by_key.get_mut(&key) {
         let same = entry.shared.options == options;
         // One that was taken over stays so; who opens it anew takes it over in turn.
         let lost = entry.shared.lost.get().is_some();
-        if entry.instances > 0 || (same && !lost && entry.shared.is_the_log_there()) {
+        let is_gone = gone.as_ref().is_some_and(|gone| Arc::ptr_eq(gone, &entry.shared));
+        if entry.instances > 0 || (same && !lost && !is_gone) {
             if options.keys.current().is_some() && entry.shared.options.keys.current().is_none() {
                 return Err(Error::Config(format!(
                     "{} is open in this process, and what is written there is not encrypted: give every context of the process the same spark.ferrowal.encryption.key, or close the other one first",
@@ -103,7 +107,11 @@ pub(crate) fn acquire(options: Options) -> Result<Arc<Shared>> {
         }
     }
     let shared = Arc::new(Shared::new(options)?);
-    entries.by_key.insert(key, Entry { shared: shared.clone(), instances: 1, idle: None });
+    let before = entries.by_key.insert(key, Entry { shared: shared.clone(), instances: 1, idle: None });
+    drop(entries);
+    if let Some(entry) = before {
+        entry.shared.reader.let_go_of_all();
+    }
     Ok(shared)
 }
 
@@ -227,12 +235,12 @@ impl Shared {
         }
     }
 
-    /// Whether a log that lingers is still the one in its directory: somebody may have deleted that, and begun anew. It is asked
-    /// where asking costs nothing.
-    fn is_the_log_there(&self) -> bool {
+    /// Whether a log that lingers is surely not the one in its directory any more: somebody has deleted that, and perhaps begun
+    /// anew. It is asked where asking costs nothing.
+    fn is_another_there(&self) -> bool {
         let is_local = matches!(self.options.dir.place(), Ok(Place::Local(_)));
-        let Some(id) = self.id.get().filter(|_| is_local) else { return true };
-        matches!(self.home.log_id(), Ok(Some(found)) if found == *id)
+        let Some(id) = self.id.get().filter(|_| is_local) else { return false };
+        matches!(self.home.log_id(), Ok(found) if found != Some(*id))
     }
 
     /// An instance does something for the first time.

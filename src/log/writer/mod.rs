@@ -511,7 +511,10 @@ impl Shared {
             return Ok(());
         }
         self.claim_looked.store(now, Ordering::Relaxed);
-        self.check_claim()
+        self.check_claim().inspect_err(|_| {
+            // What is sent again may find a segment that was made before, and must not go there either.
+            self.claim_looked.store(u64::MAX, Ordering::Relaxed);
+        })
     }
 
     /// Carries out one operation. Failures go back to the machine, which decides; here they are only told.

@@ -377,9 +377,12 @@ pub(super) fn available(path: &Path) -> Result<u64> {
     Ok(s.f_bavail.saturating_mul(s.f_frsize))
 }
 
-/// The same for this very process: root may use what is kept for root.
+/// The same for this very process: root may use what is kept for root. A file system that tells no sizes has no end.
 pub(super) fn available_to_us(path: &Path) -> Result<u64> {
     let s = statvfs(path)?;
+    if s.f_blocks == 0 {
+        return Ok(u64::MAX);
+    }
     let blocks = if rustix::process::geteuid().is_root() { s.f_bfree } else { s.f_bavail };
     Ok(blocks.saturating_mul(s.f_frsize))
 }

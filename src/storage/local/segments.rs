@@ -164,6 +164,14 @@ impl LocalStorage {
         Ok(file)
     }
 
+    /// Fails as on a full volume where a file of this size would not leave [`LEFT`].
+    fn leave_some(&self, size: u64, temp: &Path) -> Result<()> {
+        if fs::available_to_us(&self.dir)?.saturating_sub(LEFT) < size {
+            return Err(Error::io("reserve space for", temp.display(), rustix::io::Errno::NOSPC.into()));
+        }
+        Ok(())
+    }
+
     /// Files that were segments, with their sizes.
     fn spares(&self) -> Result<Vec<(PathBuf, u64)>> {
         let mut found = Vec::new();
@@ -293,8 +301,8 @@ impl Storage for LocalStorage {
         };
         let recycled = spare.is_some();
         let prepare = |size: u64| {
-            if !frees && fs::available_to_us(&self.dir)? < size + LEFT {
-                return Err(Error::io("reserve space for", temp.display(), rustix::io::Errno::NOSPC.into()));
+            if !frees {
+                self.leave_some(size, &temp)?;
             }
             self.prepare(&temp, size, how, within).map(|file| (file, size))
         };
@@ -456,7 +464,8 @@ impl Storage for LocalStorage {
         let temp = self.dir.join(format!("{RESERVE}.tmp"));
         fs::remove_quietly(&temp);
         let made = self
-            .prepare(&temp, RESERVE_BYTES, Preallocate::Zeroed, Duration::MAX)
+            .leave_some(RESERVE_BYTES, &temp)
+            .and_then(|()| self.prepare(&temp, RESERVE_BYTES, Preallocate::Zeroed, Duration::MAX))
             .and_then(|file| fs::sync_data(&file, &temp))
             .and_then(|()| fs::rename_new(&temp, &path));
         if made.is_err() {

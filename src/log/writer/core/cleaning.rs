@@ -64,9 +64,8 @@ impl Core {
                     return Some(Step::Do(Op::Sync { segment, id, low_water, threshold }));
                 }
                 if let Some(error) = self.mark_failed.take() {
-                    let full = matches!(error, Error::StorageFull { .. });
                     // It has nothing of its own to drop. What others left may be dropped without this mark, and make room for it.
-                    if full
+                    if error.is_full()
                         && !round.frees
                         && round.collected.is_none()
                         && self.config.collect_every.is_some()
