@@ -54,6 +54,8 @@ pub struct RecoveryReport {
     pub quarantined: u64,
     /// Segments that an earlier writer had left open, and that were given a footer.
     pub settled: u64,
+    /// Segments that keep their torn bytes and have no footer, for want of space for a copy.
+    pub unsettled: u64,
     /// Segments removed: never written to, or below the low-water mark.
     pub removed: u64,
     /// Records of earlier generations, set aside.

@@ -74,9 +74,9 @@ impl Remains {
             let scope = Scope { log, writer: Some(writer), ..Scope::default() };
             // What is cleaned is not read, and needs no key.
             let policy = (Recovery::Default, &KeyRing::default());
-            recover(home, storage.as_ref(), which, policy, scope, (false, None))?;
+            let recovered = recover(home, storage.as_ref(), which, policy, scope, (false, None))?;
             // Without space for a copy it was left where it is.
-            if analyse(storage.as_ref(), scope)?.findings.iter().any(|f| !f.corrupt) {
+            if recovered.report.unsettled > 0 {
                 log::warn!(
                     "the dead writer {writer} is kept: there is no space for a copy of its torn bytes (see quarantine); the next cleaning tries again"
                 );

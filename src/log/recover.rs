@@ -344,6 +344,7 @@ fn settle_segment(
             // The evidence stays where it is until there is space for a copy; the log must not wait for that.
             Err(e) if e.is_full() => {
                 log::warn!("segment {id} keeps its torn bytes and is not sealed, for want of space: {e}");
+                report.unsettled += 1;
                 return Ok(());
             }
             Err(e) => return Err(e),
@@ -378,6 +379,7 @@ fn settle_segment(
         // What is kept whole is replaced and not cut, for which there must be space.
         Err(e) if e.is_full() && linked => {
             log::warn!("segment {id} keeps its torn bytes and is not sealed, for want of space: {e}");
+            report.unsettled += 1;
         }
         Err(e) => return Err(e),
     }
