@@ -283,6 +283,50 @@ fn torn_and_full() {
 }
 
 #[test]
+fn what_a_dead_receiver_left_torn_is_not_deleted_without_a_copy() {
+    on_a_small_volume("dead_torn_and_full", "24m");
+}
+
+#[test]
+#[ignore = "run by the test above, on a small volume"]
+fn dead_torn_and_full() {
+    use std::os::unix::fs::FileExt;
+    let Some(dir) = test_dir() else { return };
+    let dir = Path::new(&dir);
+    let path = dir.join("log");
+    let log = opened(&path, Role::Receivers);
+    let handle = log.append(&record(0, 3000), 0).unwrap();
+    log.close().unwrap();
+    // Its footer is lost, and behind its group there is what is none.
+    let segment = common::segment_file(&path, Role::Receivers, &handle);
+    let length = fs::metadata(&segment).unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.write_all_at(&record(5, 200_000), length - 4096).unwrap();
+    // A few blocks are left: enough for a directory, a lock and a mark, and not for the copy.
+    let mut filler = 24usize << 20;
+    while fs::write(dir.join("filler"), vec![1; filler]).is_err() {
+        filler -= 4096;
+    }
+    fs::File::options()
+        .write(true)
+        .open(dir.join("filler"))
+        .unwrap()
+        .set_len(filler as u64 - 60_000)
+        .unwrap();
+    let log = opened(&path, Role::Receivers);
+    let refused = log.clean(10, true);
+    assert!(matches!(refused, Err(Error::StorageFull { .. })), "{refused:?}");
+    assert!(segment.exists() && fs::metadata(&segment).unwrap().len() > length + 100_000);
+    fs::remove_file(dir.join("filler")).unwrap();
+    log.clean(11, true).unwrap();
+    assert!(!segment.exists());
+    let kept: u64 =
+        fs::read_dir(path.join("quarantine")).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+    assert!(kept >= 190_000, "{kept} bytes of it");
+    log.close().unwrap();
+}
+
+#[test]
 fn spares_on_a_full_volume_are_given_back_for_a_record_that_is_larger_than_each() {
     on_a_small_volume("larger_than_a_spare", "24m");
 }

@@ -228,10 +228,9 @@ impl Log {
         self.shared.read_with(handle, show)
     }
 
-    /// All records that were written and not cleaned, in write order, read lazily. Receivers' come writer by writer, in the
-    /// order in which these began by the clocks of their machines. A driver's are those of its current
-    /// generation; the receivers' are those of all writers, in the order of
-    /// the creation of their oldest segments.
+    /// All records that were written and not cleaned, in write order, read lazily. A driver's are those of its current
+    /// generation; the receivers' are those of all writers, one after the other, in the order in which their oldest segments
+    /// were made by the clocks of their machines.
     ///
     /// # Errors
     /// If the directory cannot be read, or is not there any more since the log was opened. Damage is met while iterating.

@@ -142,7 +142,7 @@ pub(crate) fn survey(
         let mut live = false;
         // One that begins, or ends, while it is looked at was there.
         let mut lives = || {
-            live |= matches!(home.await_unclaimed(which, Duration::ZERO), Err(Error::Locked { .. }));
+            live |= is_claimed(home, which);
             live
         };
         let (mut analysis, unlisted) = match look_again(storage.as_ref(), scope, &mut lives) {
@@ -166,13 +166,17 @@ pub(crate) fn survey(
     Ok(Survey { log, parts: parts.into_iter().map(|(_, part)| part).collect() })
 }
 
+/// Whether somebody has it open for writing, as far as a look can tell.
+fn is_claimed(home: &dyn Home, which: Which) -> bool {
+    matches!(home.await_unclaimed(which, Duration::ZERO), Err(Error::Locked { .. }))
+}
+
 impl Survey {
     /// The name of a part that somebody writes to, or has written to since it was looked at; also of one that was not there.
     pub(crate) fn changed(&self, home: &dyn Home, wanted: Wanted<'_>) -> Result<Option<String>> {
         for part in self.parts.iter().filter(|p| !p.unlisted) {
             let newest = home.storage(part.which).list()?.last().map_or(0, |l| l.id);
-            let lives = matches!(home.await_unclaimed(part.which, Duration::ZERO), Err(Error::Locked { .. }));
-            if lives || newest != part.analysis.newest {
+            if is_claimed(home, part.which) || newest != part.analysis.newest {
                 return Ok(Some(part.name()));
             }
         }
@@ -436,7 +440,7 @@ impl Part {
         wanted: impl Fn(&SegmentState) -> bool,
         visit: &mut dyn FnMut(Seen) -> Result<bool>,
     ) -> Result<()> {
-        for segment in self.analysis.segments.iter().filter(|s| wanted(s)) {
+        'segments: for segment in self.analysis.segments.iter().filter(|s| wanted(s)) {
             let past = match &segment.content {
                 Content::Sealed(f) => f.next <= from,
                 _ => segment.kept(u64::MAX).last().is_some_and(|g| g.header.sequence < from),
@@ -454,7 +458,7 @@ impl Part {
                 continue;
             }
             let mut bad = bad.into_iter().peekable();
-            'segment: for group in groups.iter().filter(|g| g.header.sequence >= from) {
+            for group in groups.iter().filter(|g| g.header.sequence >= from) {
                 while let Some((offset, detail)) = bad.next_if(|(offset, _)| *offset < group.offset) {
                     if !visit(Seen::Bad { segment: segment.listed.id, offset, detail })? {
                         return Ok(());
@@ -475,9 +479,7 @@ impl Part {
                         })
                     };
                     if matches!(frame, Frame::Bad { .. }) && self.was_cleaned(segment)? {
-                        // Nor is there anything behind it.
-                        bad = Vec::new().into_iter().peekable();
-                        break 'segment;
+                        continue 'segments;
                     }
                     let seen = match frame {
                         Frame::Record { time, payload, .. } => {
